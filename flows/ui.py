@@ -1,0 +1,105 @@
+"""``make ui``: Prefect and MLflow with their UIs, a worker and the deployment, on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+from flows.servers import log_of, process, server
+from rstar_core.errors import UserError
+from rstar_core.ports import HOST, is_free
+
+POOL = "rstar"
+PORTS = {"RSTAR_PREFECT_PORT": 4200, "RSTAR_MLFLOW_PORT": 5000}
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the children whichever way we are asked to end
+    try:
+        serve()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped")
+    return 0
+
+
+def serve() -> None:
+    """Start everything, say how to use it, and watch over it.
+
+    Raises:
+        UserError: a port is taken, or a part does not start or has ended.
+    """
+    prefect_port, mlflow_port = (port(variable) for variable in PORTS)
+    api = f"http://{HOST}:{prefect_port}/api"
+    environment = {"PREFECT_API_URL": api, "RSTAR_ROOT": str(Path.cwd())}
+    with ExitStack() as running:
+        print(f"starting (logs: {log_of('*')})", flush=True)
+        command = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
+        children = {"prefect": running.enter_context(server("prefect", command, f"{api}/health", {}))}
+        children["mlflow"] = running.enter_context(mlflow(mlflow_port))
+        deploy(environment)
+        worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
+        children["worker"] = running.enter_context(process("worker", worker, environment))
+        print(welcome(api, f"http://{HOST}:{mlflow_port}"), flush=True)
+        watch(children)
+
+
+def mlflow(number: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    command = ["mlflow", "server", "--host", HOST, "--port", str(number), "--workers", "1"]
+    stores = ["--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "mlruns"]
+    small = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    return server("mlflow", [*command, *stores], f"http://{HOST}:{number}/health", small)
+
+
+def port(variable: str) -> int:
+    """The port that ``variable`` names, or its default, and free."""
+    value = os.environ.get(variable) or str(PORTS[variable])
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise UserError(f"{variable}={value}: not a port number")
+    if not is_free(int(value)):
+        raise UserError(f"port {value} is in use; choose another: make ui {variable}=<port>")
+    return int(value)
+
+
+def deploy(environment: dict[str, str]) -> None:
+    """Create the work pool, one run at a time, and the deployment. Doing it again changes nothing."""
+    for arguments in (
+        ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
+        ["work-pool", "set-concurrency-limit", POOL, "1"],
+        ["--no-prompt", "deploy", "--prefect-file", "infra/prefect.yaml", "--all"],
+    ):
+        command = [sys.executable, "-m", "prefect", *arguments]
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"prefect {' '.join(arguments)}: {' '.join((done.stderr or done.stdout).split())}")
+
+
+def welcome(api: str, mlflow_url: str) -> str:
+    return f"""
+Prefect  {api.removesuffix("/api")}
+MLflow   {mlflow_url}
+
+Run a round from another terminal:
+  export PREFECT_API_URL={api}
+  .venv/bin/prefect deployment run evolve-round/evolve-round -p round_id=r1 --watch
+
+Ctrl-C ends all of it."""
+
+
+def watch(children: dict[str, subprocess.Popen[bytes]]) -> None:
+    while True:
+        for name, child in children.items():
+            if child.poll() is not None:
+                raise UserError(f"{name} ended with exit code {child.returncode}; its log is {log_of(name)}")
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

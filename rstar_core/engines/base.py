@@ -1,0 +1,38 @@
+"""What a search asks of its models. Any engine (scripted, local, remote) meets these two protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from rstar_core.types import Candidate, Question, Step
+
+
+class PolicyEngine(Protocol):
+    """The policy model: proposes next steps."""
+
+    async def propose(
+        self, question: Question, prefix: Sequence[Step], *, num_candidates: int, seed: int
+    ) -> list[Candidate]:
+        """Sample ``num_candidates`` continuations of ``prefix``, each up to one step. ``seed`` fixes the sample."""
+        ...
+
+
+class RewardEngine(Protocol):
+    """The guide: the value that a step starts with, q(s)^0 (paper 3.2)."""
+
+    async def score(self, question: Question, prefix: Sequence[Step], steps: Sequence[Step]) -> list[float]:
+        """One score in [-1, 1] for each alternative next step after ``prefix``."""
+        ...
+
+
+class ZeroReward:
+    """The terminal guide of rounds 1 and 2: q(s)^0 = 0 for every step."""
+
+    async def score(self, question: Question, prefix: Sequence[Step], steps: Sequence[Step]) -> list[float]:
+        return [0.0] * len(steps)
+
+
+def num_waiting(policy: PolicyEngine) -> int:
+    """Requests that the engine has no room for yet, lately; 0 where it does not tell (``num_waiting``)."""
+    return int(getattr(policy, "num_waiting", 0))

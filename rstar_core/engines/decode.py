@@ -1,0 +1,185 @@
+"""Sampling on this machine: a batch that candidates join and leave at any step.
+
+Candidates of one prompt share a row for as long as they agree: each draws its own token from the row's distribution,
+and a row splits where they differ. The sample is the same as with a row each, at the cost of the distinct texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from rstar_core.engines.encoding import Prompt
+from rstar_core.engines.kv import KvBuffer, PrefixStore, prefill
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """``temperature`` 0 is greedy. A candidate ends at a stop token or after ``max_tokens``."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """``num_candidates`` continuations of one prompt. ``seed`` fixes them; ``key`` names them to the caller."""
+
+    key: Hashable
+    prompt: Prompt
+    num_candidates: int
+    seed: int
+
+
+Ended = tuple[Hashable, int, list[int]]  # the request's key, the candidate's number in it, its tokens
+
+
+@dataclass(slots=True)
+class _Draw:
+    """One candidate in flight."""
+
+    key: Hashable
+    number: int
+    uniforms: np.ndarray[Any, np.dtype[np.float64]]  # one for each token that it may sample
+    tokens: list[int] = field(default_factory=list)
+
+
+class Decoder:
+    """``admit`` prompts while there is room, ``step`` until nothing is live. Not thread-safe.
+
+    The model's float64 makes results independent of what shares the batch, to well below what sampling can see.
+    """
+
+    def __init__(
+        self, model: Any, stop_ids: Sequence[int], sampling: Sampling, store: PrefixStore, max_batch_tokens: int
+    ) -> None:
+        self._model = model
+        self._stops = frozenset(stop_ids)
+        self._sampling = sampling
+        self._store = store
+        self._max_batch_tokens = max_batch_tokens
+        self._buffer = KvBuffer(model.config, model.dtype)
+        self._members: list[list[_Draw]] = []  # of each live row
+        self._longest = 0  # the positions that the longest of them may come to need
+        self._logits = torch.empty(0)
+
+    @property
+    def num_live(self) -> int:
+        """Candidates in flight: as many rows as they may come to need."""
+        return sum(map(len, self._members))
+
+    def num_fitting(self, requests: Sequence[Request]) -> int:
+        """How many of ``requests``, from the first on, may be admitted now; at least one when nothing is live."""
+        num_rows, longest = self.num_live, self._longest if self._members else 0
+        for fitting, request in enumerate(requests):
+            num_rows += request.num_candidates
+            longest = max(longest, self._num_positions(request))
+            if num_rows * longest > self._max_batch_tokens and (fitting or self._members):
+                return fitting
+        return len(requests)
+
+    def _num_positions(self, request: Request) -> int:
+        return len(request.prompt.ids) + self._sampling.max_tokens
+
+    def admit(self, requests: Sequence[Request]) -> None:
+        """Add the candidates of all ``requests``, in one forward pass over what the store does not know."""
+        start = len(self._members)
+        requests = sorted(requests, key=lambda request: self._store.num_missing(request.prompt))
+        self._longest = max(self._longest if start else 0, *map(self._num_positions, requests))
+        self._buffer.reserve(start + len(requests), self._longest)
+        self._members += [_draws(request, self._sampling.max_tokens) for request in requests]
+        prompts = [request.prompt for request in requests]
+        logits = self._head(prefill(self._model.base_model, self._buffer, self._store, start, prompts))
+        self._logits = torch.cat([self._logits, logits]) if start else logits
+
+    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
+        return logits.double()
+
+    def step(self) -> list[Ended]:
+        """One token more for every live candidate; returns those that ended with it."""
+        ended: list[Ended] = []
+        next_ids = self._write_tokens(self._sample(), ended)
+        if next_ids:
+            pieces = [[token] for token in next_ids]
+            self._logits = self._head(self._buffer.extend(self._model.base_model, 0, pieces))
+        return ended
+
+    def _sample(self) -> list[int]:
+        """A token for each candidate, row by row."""
+        if self._sampling.temperature == 0:
+            best = self._logits.argmax(-1)
+            return [int(best[row]) for row, members in enumerate(self._members) for _ in members]
+        cdf = _nucleus(torch.softmax(self._logits / self._sampling.temperature, -1), self._sampling.top_p).cumsum(-1)
+        row_of = torch.tensor([row for row, members in enumerate(self._members) for _ in members])
+        draws = torch.tensor([draw.uniforms[len(draw.tokens)] for members in self._members for draw in members])
+        wanted = (draws.to(cdf.dtype) * cdf[row_of, -1])[:, None]
+        found = torch.searchsorted(cdf[row_of], wanted, right=True)[:, 0].clamp(max=cdf.shape[1] - 1)
+        tokens: list[int] = found.tolist()
+        return tokens
+
+    def _write_tokens(self, tokens: list[int], ended: list[Ended]) -> list[int]:
+        """Give candidates their tokens, split and drop rows; the token that each live row goes on with."""
+        given = iter(tokens)
+        groups = [self._grouped(members, given, ended) for members in self._members]
+        next_ids = [0] * len(groups)
+        empty = [row for row, group in enumerate(groups) if not group]
+        for row, group in enumerate(groups):
+            for number, (token, members) in enumerate(group.items()):
+                target = row
+                if number:
+                    target = empty.pop() if empty else len(self._members)
+                    self._place(row, target, next_ids)
+                self._members[target] = members
+                next_ids[target] = token
+        self._close_gaps(sorted(empty), next_ids)
+        return next_ids
+
+    def _grouped(self, members: list[_Draw], given: Iterator[int], ended: list[Ended]) -> dict[int, list[_Draw]]:
+        """The candidates that go on, by their new token."""
+        group: dict[int, list[_Draw]] = {}
+        for draw in members:
+            token = next(given)
+            draw.tokens.append(token)
+            if token in self._stops or len(draw.tokens) == self._sampling.max_tokens:
+                ended.append((draw.key, draw.number, draw.tokens))
+            else:
+                group.setdefault(token, []).append(draw)
+        return group
+
+    def _place(self, source: int, target: int, next_ids: list[int]) -> None:
+        if target == len(self._members):
+            self._members.append([])
+            next_ids.append(0)
+            self._buffer.reserve(target + 1, self._longest)
+        self._buffer.copy_row(source, target)
+
+    def _close_gaps(self, empty: list[int], next_ids: list[int]) -> None:
+        """Move the last rows into the places of those that ended."""
+        for row in reversed(empty):
+            last = len(self._members) - 1
+            if row != last:
+                self._buffer.copy_row(last, row)
+                self._members[row], next_ids[row] = self._members[last], next_ids[last]
+            self._members.pop()
+            next_ids.pop()
+
+
+def _draws(request: Request, max_tokens: int) -> list[_Draw]:
+    """Its candidates, each with the random numbers that its own tokens will need."""
+    uniforms = np.random.default_rng(request.seed).random((request.num_candidates, max_tokens))
+    return [_Draw(request.key, number, line) for number, line in enumerate(uniforms)]
+
+
+def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Zero outside the smallest set of tokens that holds ``top_p`` of the probability."""
+    if top_p >= 1:
+        return probabilities
+    ordered, order = probabilities.sort(-1, descending=True)
+    ordered[ordered.cumsum(-1) - ordered >= top_p] = 0
+    return torch.zeros_like(probabilities).scatter(-1, order, ordered)

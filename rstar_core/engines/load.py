@@ -1,0 +1,130 @@
+"""The engines of a round, from its folders and params."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+from rstar_core.config import Engine, Search
+from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
+from rstar_core.errors import UserError
+from rstar_core.ppm.model import is_null_ppm, load_ppm
+
+KV_VARIABLE = "RSTAR_KV_CACHE_MIB"  # of each model's store of prefixes
+_DEFAULT_KV_MIB = 2048
+
+
+class Models(Protocol):
+    """A round's models, from which engines are made: first these, then the context is entered, then they are used."""
+
+    def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
+        """The policy with this sampling; temperature 0 is greedy."""
+        ...
+
+    def sampler(self, search: Search) -> PolicyEngine:
+        """The policy as a search samples from it."""
+        ...
+
+    def guide(self, kind: Literal["terminal", "ppm"], ppm: Path) -> RewardEngine:
+        """The guide of a search; ``terminal`` needs no PPM.
+
+        Raises:
+            UserError: ``ppm`` is asked for and the folder says that its round has none.
+        """
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModels:
+    """A policy loaded once, from which engines with different sampling are made. They share one worker thread."""
+
+    model: Any
+    tokenizer: Any
+    store: Any
+    worker: Executor
+    engine: Engine
+
+    def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
+        from rstar_core.engines.decode import Sampling
+        from rstar_core.engines.local import LocalPolicy
+
+        sampling = Sampling(temperature, top_p, max_step_tokens)
+        return LocalPolicy(self.model, self.tokenizer, sampling, self.store, self.engine.max_batch_tokens, self.worker)
+
+    def sampler(self, search: Search) -> PolicyEngine:
+        return self.policy(search.temperature, search.top_p, search.max_step_tokens)
+
+    def guide(self, kind: Literal["terminal", "ppm"], ppm: Path) -> RewardEngine:
+        if kind == "terminal":
+            return ZeroReward()
+        from rstar_core.engines.kv import PrefixStore
+        from rstar_core.engines.local_reward import LocalReward
+
+        model = load_ppm(ppm, self.engine.dtype).eval()
+        store = PrefixStore(_max_kv_bytes())
+        return LocalReward(model, self.tokenizer, store, self.engine.max_batch_tokens, self.worker)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.worker.shutdown(wait=False)
+
+
+def load_policy(folder: Path, engine: Engine) -> Models:
+    """The models of a round, beginning with the policy of its folder.
+
+    Raises:
+        UserError: there is no policy, or none that this engine can sample from.
+    """
+    if engine.kind == "vllm":
+        from rstar_core.engines.machine import read_machine
+        from rstar_core.engines.vllm import VllmModels
+
+        return VllmModels(folder, engine, read_machine())
+    return load_local(folder, engine)
+
+
+def load_local(folder: Path, engine: Engine) -> LocalModels:
+    """As ``load_policy``, in this process."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: idle threads leave the cores to programs
+    from rstar_core.engines.kv import PrefixStore
+    from rstar_core.policy.card import read_policy_card
+    from rstar_core.policy.model import load_model, load_tokenizer
+
+    card = read_policy_card(folder)
+    if card.reference is not None:
+        raise UserError(f"{folder}: a few-shot policy, which engine '{engine.kind}' can't sample from; use 'vllm'")
+    store = PrefixStore(_max_kv_bytes())
+    worker = ThreadPoolExecutor(1, thread_name_prefix="model")
+    return LocalModels(load_model(folder, engine.dtype).eval(), load_tokenizer(folder), store, worker, engine)
+
+
+def use_threads(number: int) -> None:
+    """So many threads compute in this process from now on."""
+    import torch
+
+    torch.set_num_threads(number)
+
+
+def has_ppm(folder: Path) -> bool:
+    return not is_null_ppm(folder)
+
+
+def _max_kv_bytes() -> int:
+    text = os.environ.get(KV_VARIABLE) or str(_DEFAULT_KV_MIB)
+    if not text.isdecimal():
+        raise UserError(f"{KV_VARIABLE}: must be a whole number of MiB, not '{text}'")
+    return int(text) << 20

@@ -1,0 +1,354 @@
+"""Datasets in and out: Parquet with a fixed schema, validated on read, published atomically, local or ``s3://``.
+
+Rows are the frozen types of ``rstar_core.types``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rstar_core.errors import UserError
+from rstar_core.publishing import publish
+from rstar_core.types import (
+    Candidate,
+    Demonstration,
+    Generation,
+    Node,
+    Prediction,
+    PreferencePair,
+    Problem,
+    Question,
+    SearchTree,
+    SftExample,
+    Step,
+    StepKind,
+    Terminal,
+    Trajectory,
+)
+
+_STEP = pa.struct([("kind", pa.string()), ("body", pa.string()), ("output", pa.string())])
+_STEPS = pa.list_(_STEP)
+_PROBLEM = [
+    ("id", pa.string()),
+    ("text", pa.string()),
+    ("answer", pa.string()),
+    ("level", pa.int32()),
+    ("source", pa.string()),
+    ("license", pa.string()),
+    ("tolerance", pa.string()),
+]
+PROBLEMS = pa.schema(_PROBLEM)
+DEMONSTRATIONS = pa.schema([("problem", pa.struct(_PROBLEM)), ("code_steps", pa.list_(pa.string()))])
+_NODE = pa.struct(
+    [
+        ("parent", pa.int32()),
+        ("step", _STEP),
+        ("prior_value", pa.float64()),
+        ("visit_count", pa.int32()),
+        ("value_sum", pa.float64()),
+        ("terminal", pa.string()),
+        ("answer", pa.string()),
+        ("reward", pa.float64()),
+        ("num_samples", pa.int32()),
+    ]
+)
+_CANDIDATE = pa.struct(
+    [
+        ("text", pa.string()),
+        ("num_tokens", pa.int32()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float64())),
+    ]
+)
+_GENERATION = pa.struct(
+    [("node", pa.int32()), ("candidates", pa.list_(_CANDIDATE)), ("scores", pa.list_(pa.float64()))]
+)
+TREES = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("round_id", pa.string()),
+        ("tree_index", pa.int32()),
+        ("nodes", pa.list_(_NODE)),
+        ("num_rollouts", pa.int32()),
+        ("num_tokens", pa.int64()),
+        ("generations", pa.list_(_GENERATION)),
+    ]
+)
+TRAJECTORIES = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("round_id", pa.string()),
+        ("tree_index", pa.int32()),
+        ("leaf", pa.int32()),
+        ("steps", _STEPS),
+        ("answer", pa.string()),
+        ("step_q", pa.list_(pa.float64())),
+        ("mean_q", pa.float64()),
+        ("is_correct", pa.bool_()),
+    ]
+)
+SFT_EXAMPLES = pa.schema(
+    [
+        ("question", pa.struct([("id", pa.string()), ("text", pa.string())])),
+        ("steps", _STEPS),
+        ("origin", pa.string()),
+        ("mean_q", pa.float64()),
+    ]
+)
+PAIRS = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("node_key", pa.string()),
+        ("prefix", _STEPS),
+        ("chosen", _STEPS),
+        ("rejected", _STEPS),
+    ]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("level", pa.int32()),
+        ("method", pa.string()),
+        ("tree_index", pa.int32()),
+        ("answer", pa.string()),
+        ("score", pa.float64()),
+        ("answer_class", pa.int32()),
+        ("verdict", pa.string()),
+    ]
+)
+
+LEDGER = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("tree_index", pa.int32()),
+        ("leaf", pa.int32()),
+        ("kind", pa.string()),
+        ("reason", pa.string()),
+        ("claimed", pa.string()),
+        ("label", pa.string()),
+        ("answer", pa.string()),
+        ("printed", pa.string()),
+        ("rule", pa.string()),
+        ("grader", pa.string()),
+    ]
+)
+
+
+# --- files ----------------------------------------------------------------------------------------------------
+
+CURVE = ("step", "epoch", "loss", "learning_rate")
+
+
+def write_curve(path: Path | str, rows: Sequence[Mapping[str, float]]) -> None:
+    """Publish a training's loss curve as CSV; a training that did not happen has the header alone."""
+    with publish(path, "w") as handle:
+        writer = csv.DictWriter(handle, CURVE, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Publish ``value`` as readable JSON with sorted keys."""
+    with publish(path) as handle:
+        handle.write(json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    return f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)}\n".encode()
+
+
+def read_json(path: Path | str) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run the stage that makes it (dvc repro)") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from None
+
+
+def write_table(path: Path | str, rows: Iterable[Any], schema: pa.Schema) -> int:
+    """Publish dataclass rows (or dicts) as one Parquet file; returns how many."""
+    dicts = [row if isinstance(row, dict) else asdict(row) for row in rows]
+    data = table_bytes(dicts, schema)
+    if "://" in str(path):
+        filesystem, key = fsspec.core.url_to_fs(str(path))
+        filesystem.pipe_file(key, data)
+    else:
+        with publish(path) as handle:
+            handle.write(data)
+    return len(dicts)
+
+
+def table_bytes(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
+    """``rows`` as a zstd Parquet file; the same rows are the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def read_table(path: Path | str, schema: pa.Schema, without: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """All rows of a Parquet file whose schema must be ``schema``; the columns ``without`` are not read.
+
+    Raises:
+        UserError: the file is missing, unreadable or has other columns.
+    """
+    try:
+        with fsspec.open(str(path), "rb") as handle:
+            return table_rows(handle, str(path), schema, without)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run the stage that makes it (dvc repro)") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file: {' '.join(str(error).split())}") from None
+
+
+def table_rows(source: Any, name: str, schema: pa.Schema, without: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """``read_table`` of an open file or of bytes in Arrow's hands, which errors call ``name``."""
+    file = pq.ParquetFile(source)
+    names = file.schema_arrow.names
+    if names != schema.names:
+        raise UserError(f"{name}: columns {names} where {schema.names} are expected; rebuild it")
+    wanted = pa.schema([field for field in schema if field.name not in without])
+    rows: list[dict[str, Any]] = file.read(columns=wanted.names).cast(wanted).to_pylist()
+    return rows
+
+
+def write_problems(path: Path | str, problems: Iterable[Problem]) -> int:
+    return write_table(path, problems, PROBLEMS)
+
+
+def read_problems(path: Path | str) -> list[Problem]:
+    return [Problem(**row) for row in read_table(path, PROBLEMS)]
+
+
+def write_demonstrations(path: Path | str, demonstrations: Iterable[Demonstration]) -> int:
+    return write_table(path, demonstrations, DEMONSTRATIONS)
+
+
+def read_demonstrations(path: Path | str) -> list[Demonstration]:
+    rows = read_table(path, DEMONSTRATIONS)
+    return [Demonstration(Problem(**row["problem"]), tuple(row["code_steps"])) for row in rows]
+
+
+def row_from_tree(tree: SearchTree) -> dict[str, Any]:
+    """``dataclasses.asdict`` of a tree, many times as fast: a search does this while others wait."""
+    return {
+        "problem_id": tree.problem_id,
+        "round_id": tree.round_id,
+        "tree_index": tree.tree_index,
+        "nodes": [_row_from_node(node) for node in tree.nodes],
+        "num_rollouts": tree.num_rollouts,
+        "num_tokens": tree.num_tokens,
+        "generations": [_row_from_generation(generation) for generation in tree.generations],
+    }
+
+
+def _row_from_node(node: Node) -> dict[str, Any]:
+    step = node.step
+    return {
+        "parent": node.parent,
+        "step": None if step is None else {"kind": step.kind.value, "body": step.body, "output": step.output},
+        "prior_value": node.prior_value,
+        "visit_count": node.visit_count,
+        "value_sum": node.value_sum,
+        "terminal": None if node.terminal is None else node.terminal.value,
+        "answer": node.answer,
+        "reward": node.reward,
+        "num_samples": node.num_samples,
+    }
+
+
+def _row_from_generation(generation: Generation) -> dict[str, Any]:
+    candidates = [
+        {"text": one.text, "num_tokens": one.num_tokens, "token_ids": one.token_ids, "logprobs": one.logprobs}
+        for one in generation.candidates
+    ]
+    return {"node": generation.node, "candidates": candidates, "scores": generation.scores}
+
+
+def tree_from_row(row: dict[str, Any]) -> SearchTree:
+    """The tree that ``row_from_tree`` turned into ``row``."""
+    nodes = tuple(map(_node_from_row, row["nodes"]))
+    generations = tuple(map(_generation_from_row, row.get("generations", ())))
+    return SearchTree(**{**row, "nodes": nodes, "generations": generations})
+
+
+def _generation_from_row(row: dict[str, Any]) -> Generation:
+    candidates = (
+        Candidate(**{**one, "token_ids": tuple(one["token_ids"]), "logprobs": tuple(one["logprobs"])})
+        for one in row["candidates"]
+    )
+    return Generation(row["node"], tuple(candidates), tuple(row["scores"]))
+
+
+def _node_from_row(row: dict[str, Any]) -> Node:
+    step = None if row["step"] is None else steps_from_rows([row["step"]])[0]
+    terminal = None if row["terminal"] is None else Terminal(row["terminal"])
+    return Node(**{**row, "step": step, "terminal": terminal})
+
+
+def write_sft_examples(path: Path | str, examples: Iterable[SftExample]) -> int:
+    return write_table(path, examples, SFT_EXAMPLES)
+
+
+def read_sft_examples(path: Path | str) -> list[SftExample]:
+    rows = read_table(path, SFT_EXAMPLES)
+    return [
+        SftExample(Question(**row["question"]), steps_from_rows(row["steps"]), row["origin"], row["mean_q"])
+        for row in rows
+    ]
+
+
+def write_trajectories(path: Path | str, trajectories: Iterable[Trajectory]) -> int:
+    return write_table(path, trajectories, TRAJECTORIES)
+
+
+def read_trajectories(path: Path | str) -> list[Trajectory]:
+    rows = read_table(path, TRAJECTORIES)
+    return [
+        Trajectory(**{**row, "steps": steps_from_rows(row["steps"]), "step_q": tuple(row["step_q"])}) for row in rows
+    ]
+
+
+def write_predictions(path: Path | str, predictions: Iterable[Prediction]) -> int:
+    return write_table(path, predictions, PREDICTIONS)
+
+
+def write_pairs(path: Path | str, pairs: Iterable[PreferencePair]) -> int:
+    return write_table(path, pairs, PAIRS)
+
+
+def read_pairs(path: Path | str) -> list[PreferencePair]:
+    columns = ("prefix", "chosen", "rejected")
+    return [
+        PreferencePair(**{**row, **{name: steps_from_rows(row[name]) for name in columns}})
+        for row in read_table(path, PAIRS)
+    ]
+
+
+def steps_from_rows(rows: Iterable[dict[str, str]]) -> tuple[Step, ...]:
+    return tuple(Step(StepKind(row["kind"]), row["body"], row["output"]) for row in rows)
+
+
+def digest(path: Path | str) -> str:
+    """sha256 of a file, or of a folder's relative names and files in sorted order."""
+    root = Path(path)
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        if file != root:
+            total.update(file.relative_to(root).as_posix().encode() + b"\0")
+        with file.open("rb") as handle:
+            total.update(hashlib.file_digest(handle, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,69 @@
+"""Checkpoints of a transformers training, from which it goes on to the weights that it would have had anyway."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rstar_core.errors import UserError
+from rstar_core.journal.checkpoints import newest, seal
+
+SECONDS_VARIABLE = "RSTAR_CHECKPOINT_S"
+_DEFAULT_SECONDS = "60"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a training went. ``share`` of its steps was done now, in ``seconds``; the rest came from a checkpoint."""
+
+    log_history: list[dict[str, float]]
+    share: float
+    seconds: float
+
+
+def train_on(trainer: Any, folder: Path) -> Run:
+    """Train from the newest checkpoint in ``folder``, or from the start, and leave checkpoints there.
+
+    A checkpoint holds weights, optimiser, schedule, random states and the log. It is made where a loss has just been
+    logged, so that the curve goes on as well.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # of writing a checkpoint
+    logging.get_logger("transformers.trainer").setLevel(logging.ERROR)  # tied weights are no missing ones
+    trainer.add_callback(_callback(_seconds()))
+    checkpoint = newest(folder)
+    num_done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    steps = trainer.state.max_steps
+    return Run(trainer.state.log_history, (steps - num_done) / steps, result.metrics["train_runtime"])
+
+
+def _seconds() -> float:
+    text = os.environ.get(SECONDS_VARIABLE) or _DEFAULT_SECONDS
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{SECONDS_VARIABLE}: must be seconds between checkpoints, not '{text}'") from None
+
+
+def _callback(every: float) -> Any:
+    from transformers import TrainerCallback
+
+    class Save(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.saved = time.monotonic()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            is_logged = state.global_step % args.logging_steps == 0
+            if is_logged and state.global_step < state.max_steps and time.monotonic() - self.saved >= every:
+                control.should_save = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            self.saved = time.monotonic()
+
+    return Save()

@@ -1,0 +1,72 @@
+"""The policy's weights on disk and in memory: safetensors only, no code from a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rstar_core.config import Architecture
+from rstar_core.errors import UserError
+
+
+def new_model(architecture: Architecture, tokenizer: Any, seed: int) -> Any:
+    """A randomly initialised Llama-architecture model for ``tokenizer``. Weights depend on ``seed`` only."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden_size,
+        intermediate_size=architecture.intermediate_size,
+        num_hidden_layers=architecture.num_layers,
+        num_attention_heads=architecture.num_heads,
+        max_position_embeddings=architecture.max_position_embeddings,
+        initializer_range=0.06,  # the default, 0.02, suits wide models; a narrow one learns far slower from there
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def load_model(folder: Path | str, dtype: str) -> Any:
+    """A causal language model from a local folder of safetensors.
+
+    Raises:
+        UserError: the folder holds no loadable model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    without_progress_bars()
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: no model that can be loaded: {str(error).splitlines()[0]}") from None
+
+
+def load_tokenizer(folder: Path | str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: no tokenizer that can be loaded: {str(error).splitlines()[0]}") from None
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Weights (safetensors) and tokenizer into ``folder``."""
+    without_progress_bars()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def without_progress_bars() -> None:
+    """From now on transformers loads and saves in silence: a log is lines."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()

@@ -1,0 +1,72 @@
+"""Preference pairs as token ids: what the PPM reads is what the policy read and wrote.
+
+A step's score is read at the last token of its text. For the step that completes the program this text includes the
+executor's output block: the output is known by the time a step is scored, and it is the best evidence of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rstar_core.errors import UserError
+from rstar_core.policy.rendering import encode_example
+from rstar_core.types import PreferencePair, Question, Step, StepKind
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedNode:
+    """A node's pairs, ready for a forward pass: each distinct text once.
+
+    ``rows`` are texts as token ids; ``pairs`` are (chosen, rejected) indices of ``rows``. ``is_final`` tells whole
+    solutions from alternatives for one step.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+    pairs: tuple[tuple[int, int], ...]
+    is_final: bool
+
+
+def encode_steps(tokenizer: Any, question: Question, steps: Sequence[Step]) -> list[int]:
+    """Prompt and steps as the policy sees them; the last token is the one whose score counts. Nothing follows it."""
+    ids: list[int] = encode_example(tokenizer, question, steps)["input_ids"]
+    return ids
+
+
+def encode_nodes(
+    tokenizer: Any, questions: Mapping[str, Question], pairs: Sequence[PreferencePair]
+) -> list[EncodedNode]:
+    """One training row per node, from pairs in any order.
+
+    A node is a problem, a node key and a prefix: with pairs of several rounds in one file, the key alone is no key.
+
+    Raises:
+        UserError: a pair's problem is not among ``questions``.
+    """
+    nodes: dict[tuple[Any, ...], list[PreferencePair]] = {}
+    for pair in pairs:
+        nodes.setdefault((pair.problem_id, pair.node_key, pair.prefix, is_final(pair)), []).append(pair)
+    return [_encode_node(tokenizer, _question(questions, node[0].problem_id), node) for node in nodes.values()]
+
+
+def is_final(pair: PreferencePair) -> bool:
+    """Whether the pair ranks whole solutions: only they end in an answer."""
+    return pair.chosen[-1].kind is StepKind.ANSWER
+
+
+def _question(questions: Mapping[str, Question], problem_id: str) -> Question:
+    if problem_id not in questions:
+        raise UserError(f"problem {problem_id} has preference pairs but is not among the problems; rebuild the pairs")
+    return questions[problem_id]
+
+
+def _encode_node(tokenizer: Any, question: Question, pairs: Sequence[PreferencePair]) -> EncodedNode:
+    texts = list(dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected)))
+    places = {text: place for place, text in enumerate(texts)}
+    prefix = pairs[0].prefix
+    return EncodedNode(
+        rows=tuple(tuple(encode_steps(tokenizer, question, (*prefix, *text))) for text in texts),
+        pairs=tuple((places[pair.chosen], places[pair.rejected]) for pair in pairs),
+        is_final=is_final(pairs[0]),
+    )

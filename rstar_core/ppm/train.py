@@ -1,0 +1,217 @@
+"""Training the PPM on preference pairs with TRL (paper 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rstar_core.config import Training, TrainPpm
+from rstar_core.errors import UserError
+from rstar_core.policy.checkpoints import train_on
+from rstar_core.policy.train import TrainingReport, common_arguments, loss_curve
+from rstar_core.ppm.loss import mean_scores, next_token_loss, pair_weights, preference_loss
+from rstar_core.ppm.model import score_batch, score_of_logits
+from rstar_core.ppm.packing import collate_rows, logits_at_ends, own_tokens, pack, packed_hidden
+from rstar_core.ppm.rendering import EncodedNode
+from rstar_core.progress import progress_callback
+
+_SCORED_AT_ONCE = 64  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class PairAccuracy:
+    """The share of pairs with r(chosen) > r(rejected), by pair; None where there is no pair."""
+
+    all: float | None
+    inner: float | None
+    final: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PpmReport:
+    """What a PPM training did. ``training`` counts pairs: an overlong text takes its pairs with it."""
+
+    training: TrainingReport
+    num_validation_pairs: int
+    at_start: PairAccuracy
+    at_end: PairAccuracy
+
+
+def train_ppm(
+    model: Any,
+    tokenizer: Any,
+    nodes: Sequence[EncodedNode],
+    validation_nodes: Sequence[EncodedNode],
+    params: TrainPpm,
+    seed: int,
+    scratch: Path,
+) -> PpmReport:
+    """Train ``model`` in place; the batch size counts nodes. Accuracies are those of the validation nodes.
+
+    Checkpoints are left in ``scratch``, and the newest of them is where the training begins.
+
+    No text is cut: a text longer than ``max_length`` is left out with its pairs, and they are counted.
+
+    Raises:
+        UserError: no training pair fits ``max_length``, or there is an ``lm_weight`` and no head to write with.
+    """
+    training = params.training
+    if params.lm_weight and not model.config.tie_word_embeddings:
+        raise UserError("train_ppm.lm_weight: this model's output embeddings are not its input embeddings; set it to 0")
+    kept, num_left_out = fitting(nodes, training.max_length)
+    validation, num_left_out_too = fitting(validation_nodes, training.max_length)
+    if not kept:
+        raise UserError(f"no preference pair fits max_length={training.max_length} tokens; raise it in params.yaml")
+    trainer = _trainer(model, tokenizer, kept, params, seed, str(scratch))
+    at_start = pair_accuracy(model, tokenizer.pad_token_id, validation)
+    run = train_on(trainer, scratch)
+    at_end = pair_accuracy(model, tokenizer.pad_token_id, validation)
+    num_tokens = int(sum(len(pack(node.rows).ids) for node in kept) * training.epochs)
+    report = TrainingReport(
+        curve=loss_curve(run.log_history),
+        num_examples=num_pairs(kept),
+        num_left_out=num_left_out + num_left_out_too,
+        num_tokens=num_tokens,
+        tokens_per_second=num_tokens * run.share / run.seconds,
+    )
+    return PpmReport(report, num_pairs(validation), at_start, at_end)
+
+
+def num_pairs(nodes: Sequence[EncodedNode]) -> int:
+    return sum(len(node.pairs) for node in nodes)
+
+
+def fitting(nodes: Sequence[EncodedNode], max_length: int) -> tuple[list[EncodedNode], int]:
+    """The nodes with those of their pairs whose texts both fit, and the number of pairs left out."""
+    cut = [_without_overlong(node, max_length) for node in nodes]
+    return [node for node in cut if node.pairs], num_pairs(nodes) - num_pairs(cut)
+
+
+def _without_overlong(node: EncodedNode, max_length: int) -> EncodedNode:
+    pairs = [pair for pair in node.pairs if all(len(node.rows[place]) <= max_length for place in pair)]
+    used = sorted({place for pair in pairs for place in pair})
+    return replace(
+        node,
+        rows=tuple(node.rows[place] for place in used),
+        pairs=tuple((used.index(chosen), used.index(rejected)) for chosen, rejected in pairs),
+    )
+
+
+def pair_accuracy(model: Any, pad_id: int, nodes: Sequence[EncodedNode]) -> PairAccuracy:
+    """How well ``model`` ranks the pairs of ``nodes``; leaves it in evaluation mode."""
+    model.eval()
+    scores = iter(_scores(model, pad_id, [row for node in nodes for row in node.rows]))
+    verdicts: dict[bool, list[bool]] = {True: [], False: []}
+    for node in nodes:
+        own = [next(scores) for _ in node.rows]
+        verdicts[node.is_final] += [own[chosen] > own[rejected] for chosen, rejected in node.pairs]
+    return PairAccuracy(_share(verdicts[True] + verdicts[False]), _share(verdicts[False]), _share(verdicts[True]))
+
+
+def _share(verdicts: Sequence[bool]) -> float | None:
+    return sum(verdicts) / len(verdicts) if verdicts else None
+
+
+def _scores(model: Any, pad_id: int, rows: Sequence[tuple[int, ...]]) -> list[float]:
+    """Scores in the order of ``rows``, computed in batches of like length."""
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    scores = [0.0] * len(rows)
+    for start in range(0, len(order), _SCORED_AT_ONCE):
+        places = order[start : start + _SCORED_AT_ONCE]
+        for place, score in zip(places, score_batch(model, pad_id, [list(rows[p]) for p in places]), strict=True):
+            scores[place] = score
+    return scores
+
+
+# --- TRL ------------------------------------------------------------------------------------------------------
+
+
+def _trainer(
+    model: Any, tokenizer: Any, nodes: Sequence[EncodedNode], params: TrainPpm, seed: int, output_dir: str
+) -> Any:
+    from datasets import Dataset
+    from transformers import PrinterCallback
+
+    trainer = _trainer_class(params)(
+        model=model,
+        args=_reward_config(params.training, seed, output_dir),
+        data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list([_dataset_row(node) for node in nodes]),
+        processing_class=tokenizer,
+        callbacks=[progress_callback("PPM")],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _reward_config(training: Training, seed: int, output_dir: str) -> Any:
+    from trl import RewardConfig
+
+    return RewardConfig(
+        **common_arguments(training, seed, output_dir),
+        max_length=None,  # what is too long is gone already
+        remove_unused_columns=False,  # a row is a node, which TRL does not know
+        logging_first_step=True,  # a curve is never empty
+    )
+
+
+def _dataset_row(node: EncodedNode) -> dict[str, Any]:
+    return {"rows": node.rows, "pairs": node.pairs}
+
+
+def collate(nodes: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Each node's texts packed into a row (see ``packing``), and the pairs as indices into all texts.
+
+    ``following`` are the tokens that chosen texts have to themselves, and ``before`` (2, number of them) the row and
+    place of the token before each.
+    """
+    import torch
+
+    num_texts = 0
+    pairs: list[tuple[int, int]] = []
+    for node in nodes:
+        pairs += [(num_texts + chosen, num_texts + rejected) for chosen, rejected in node["pairs"]]
+        num_texts += len(node["rows"])
+    rows = [pack(node["rows"]) for node in nodes]
+    written = [
+        (place, *token)
+        for place, (row, node) in enumerate(zip(rows, nodes, strict=True))
+        for token in own_tokens(row, {chosen for chosen, _ in node["pairs"]})
+    ]
+    return {
+        **collate_rows(rows, pad_id),
+        "before": torch.tensor([token[:2] for token in written]).T,
+        "following": torch.tensor([token[2] for token in written]),
+        "chosen": torch.tensor([chosen for chosen, _ in pairs]),
+        "rejected": torch.tensor([rejected for _, rejected in pairs]),
+        "weights": torch.tensor(pair_weights([len(node["pairs"]) for node in nodes])),
+    }
+
+
+def _trainer_class(params: TrainPpm) -> Any:
+    from trl import RewardTrainer
+
+    class PreferenceTrainer(RewardTrainer):  # type: ignore[misc]
+        """RewardTrainer over nodes: its own ``compute_loss`` takes one chosen and one rejected text per row."""
+
+        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            return dataset
+
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+            hidden = packed_hidden(model, inputs)
+            logits = logits_at_ends(model, hidden, inputs)
+            pairs = [inputs[name] for name in ("chosen", "rejected", "weights")]
+            loss = preference_loss(score_of_logits(logits), *pairs)
+            if params.token_weight:
+                row, place, text = inputs["own"]
+                scores = score_of_logits(model.score(hidden[row, place]))
+                loss = loss + params.token_weight * preference_loss(mean_scores(scores, text, len(logits)), *pairs)
+            if params.lm_weight:
+                embeddings = model.get_input_embeddings().weight
+                written = next_token_loss(hidden[*inputs["before"]], embeddings, inputs["following"])
+                loss = loss + params.lm_weight * written
+            return (loss, {"logits": logits}) if return_outputs else loss
+
+    return PreferenceTrainer

@@ -1,0 +1,86 @@
+"""What may come in: rejections as data, the limit on bad rows, and splits that share no problem. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rstar_core.config import Split
+from rstar_core.errors import UserError
+from rstar_core.problems.identity import normalised
+from rstar_core.types import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A problem on its way in. ``file`` is a path or a generator's name, ``line`` counts its rows from 1.
+
+    ``code_steps`` is empty except in the split ``demonstrations``.
+    """
+
+    file: str
+    line: int
+    problem: Problem
+    code_steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that did not come in, and why."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A refused entry and the problem, already kept in ``split``, that it repeats."""
+
+    entry: Entry
+    original: Problem
+    split: Split
+
+    @property
+    def rejection(self) -> Rejection:
+        return Rejection(self.entry.file, self.entry.line, f"duplicate of problem {self.original.id} in {self.split}")
+
+
+def make_disjoint(offers: Mapping[Split, Sequence[Entry]]) -> tuple[dict[Split, list[Entry]], list[Duplicate]]:
+    """Keep the first entry of each normalised text; the mapping's order says which split comes first."""
+    kept: dict[Split, list[Entry]] = {split: [] for split in offers}
+    duplicates: list[Duplicate] = []
+    seen: dict[str, tuple[Problem, Split]] = {}
+    for split, entry in _in_order(offers):
+        key = normalised(entry.problem.text)
+        if key in seen:
+            duplicates.append(Duplicate(entry, *seen[key]))
+        else:
+            seen[key] = (entry.problem, split)
+            kept[split].append(entry)
+    return kept, duplicates
+
+
+def _in_order(offers: Mapping[Split, Sequence[Entry]]) -> Iterator[tuple[Split, Entry]]:
+    for split, entries in offers.items():
+        for entry in entries:
+            yield split, entry
+
+
+def check_bad_fraction(name: str, num_good: int, bad: Sequence[Rejection], max_bad_fraction: float) -> None:
+    """Accept a source of which at most ``max_bad_fraction`` is bad.
+
+    Raises:
+        UserError: more is bad, or there is no row at all.
+    """
+    total = num_good + len(bad)
+    if total == 0:
+        raise UserError(f"{name}: holds no rows; mend the file or remove it from ingest.sources")
+    if len(bad) > max_bad_fraction * total:
+        raise UserError(
+            f"{name}: {len(bad)} of {total} rows are bad, ingest.max_bad_fraction allows {max_bad_fraction:.2%};"
+            f" the first is line {bad[0].line}: {bad[0].reason}"
+        )

@@ -1,0 +1,78 @@
+"""From a source of params.yaml to entries: one function for each kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from rstar_core.config import FileSource, ReasoningGymSource, Source, StoriesSource
+from rstar_core.errors import UserError
+from rstar_core.problems.files import Row, read_rows
+from rstar_core.problems.filters import Entry, Rejection, check_bad_fraction
+from rstar_core.problems.gsm8k import NoProgram, make_program
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a source offers. ``without_program``: valid rows that cannot become demonstrations; they are not bad."""
+
+    entries: list[Entry]
+    bad: list[Rejection]
+    without_program: list[Rejection]
+
+
+def load_source(source: Source, max_bad_fraction: float) -> Loaded:
+    """Everything a source offers, before the check for duplicates.
+
+    Raises:
+        UserError: the source cannot be read or too much of it is bad.
+    """
+    match source:
+        case StoriesSource():
+            return Loaded(_stories(source), [], [])
+        case ReasoningGymSource():
+            return _reasoning_gym(source, max_bad_fraction)
+        case FileSource():
+            return _file(source, max_bad_fraction)
+        case _:
+            assert_never(source)
+
+
+def _stories(source: StoriesSource) -> list[Entry]:
+    """Solutions leave this room only as demonstrations."""
+    from rstar_core.problems.stories import generate_stories
+
+    stories = enumerate(generate_stories(source.levels, source.num_per_level, source.seed), start=1)
+    if source.split == "demonstrations":
+        return [Entry("stories", line, story.problem, story.code_steps) for line, story in stories]
+    return [Entry("stories", line, story.problem) for line, story in stories]
+
+
+def _reasoning_gym(source: ReasoningGymSource, max_bad_fraction: float) -> Loaded:
+    from rstar_core.problems.reasoning_gym import generate_family
+
+    entries, bad = generate_family(source.family, source.size, source.seed)
+    check_bad_fraction(f"reasoning_gym/{source.family}", len(entries), bad, max_bad_fraction)
+    return Loaded(entries, bad, [])
+
+
+def _file(source: FileSource, max_bad_fraction: float) -> Loaded:
+    rows, bad = read_rows(source.path, source.source, max_bad_fraction)
+    end = None if source.limit is None else source.offset + source.limit
+    chosen = rows[source.offset : end]
+    if not chosen:
+        raise UserError(f"{source.path}: offset {source.offset} leaves none of its {len(rows)} rows; make it smaller")
+    if source.solutions is None:
+        return Loaded([Entry(source.path, row.line, row.problem) for row in chosen], bad, [])
+    return _demonstrations(source.path, chosen, bad)
+
+
+def _demonstrations(path: str, rows: list[Row], bad: list[Rejection]) -> Loaded:
+    loaded = Loaded([], bad, [])
+    for row in rows:
+        try:
+            code_steps = make_program(row.problem.text, row.solution, row.problem.answer)
+            loaded.entries.append(Entry(path, row.line, row.problem, code_steps))
+        except NoProgram as error:
+            loaded.without_program.append(Rejection(path, row.line, f"no program: {error}"))
+    return loaded

@@ -1,0 +1,137 @@
+"""Whole or not at all: how files, folders and objects come to be where others look for them.
+
+A file's existence means that it is complete: it is written under a temporary name beside its place, synced, and
+renamed. On an object store it is one PUT.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import fsspec
+
+from rstar_core.errors import UserError
+
+
+@contextmanager
+def publish(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Write a local file so that it appears whole or not at all; parents are made."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def publish_folder(path: Path | str) -> Iterator[Path]:
+    """A new empty folder to fill, which takes ``path``'s place whole when the block ends, or not at all."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
+    temporary, replaced = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _sync(file)
+        if target.exists():
+            target.rename(replaced)  # a folder can't be renamed onto one that has files
+        temporary.rename(target)
+        sync_folder(target.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed writers of ``target`` have left beside it."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        pid, _, end = left.name.removeprefix(f".{target.name}.").partition(".")
+        if end in ("tmp", "old") and pid.isdecimal() and not _is_anothers(int(pid)):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _is_anothers(pid: int) -> bool:
+    """Whether another process of that id lives on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- object stores --------------------------------------------------------------------------------------------
+
+
+def object_store(address: str) -> tuple[Any, str]:
+    """The file system of an ``s3://`` address, and the path there, after a look whether it creates exclusively.
+
+    Raises:
+        UserError: it can't be reached, or does not honour ``If-None-Match``: then two writers would both win.
+    """
+    try:
+        files, path = fsspec.core.url_to_fs(address)
+        probe = f"{path}/.probe-{uuid4().hex}"
+        is_exclusive = False
+        create_object(files, probe, b"")
+        try:
+            create_object(files, probe, b"")
+        except FileExistsError:
+            is_exclusive = True
+        files.rm_file(probe)
+    except UserError:
+        raise
+    except Exception as error:  # boto raises kinds of its own for credentials, names and networks
+        why = " ".join(str(error).split())
+        raise UserError(f"{address}: can't be used ({why}); mend it or the AWS_ settings") from None
+    if not is_exclusive:
+        raise UserError(f"{address}: this store ignores If-None-Match: two workers could undo each other; use another")
+    return files, path
+
+
+def create_object(files: Any, path: str, data: bytes) -> None:
+    """One PUT that the store refuses where there is an object already.
+
+    Raises:
+        FileExistsError: there is.
+    """
+    try:
+        files.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        raise
+    except OSError as error:  # stores that do not say which condition failed
+        code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", "")
+        if code not in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
+            raise
+        raise FileExistsError(path) from None

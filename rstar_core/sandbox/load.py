@@ -1,0 +1,31 @@
+"""The sandbox that this machine gives."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rstar_core.config import SandboxLimits
+from rstar_core.errors import UserError
+from rstar_core.sandbox.broker import ForkSandbox
+from rstar_core.sandbox.container import COMMAND_VARIABLE, ContainerSandbox
+from rstar_core.sandbox.snapshots import SnapshotBudget
+
+
+def open_sandbox(
+    limits: SandboxLimits, num_servers: int | None = None, budget: SnapshotBudget | None = None
+) -> ForkSandbox | ContainerSandbox:
+    """An async context manager and a ``Sandbox``: fork servers on Linux, or the container command, if one is named.
+
+    Raises:
+        UserError: neither is to be had.
+    """
+    command = os.environ.get(COMMAND_VARIABLE, "").strip()
+    if command:
+        return ContainerSandbox(limits, command)
+    if sys.platform != "linux":
+        raise UserError(
+            f"sandbox: it needs Linux; elsewhere set {COMMAND_VARIABLE} to a command that runs Python in a container, "
+            "as 'docker run --rm -i --init --network none IMAGE python3'"
+        )
+    return ForkSandbox(limits, num_servers, budget)

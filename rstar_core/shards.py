@@ -1,0 +1,174 @@
+"""Data sets too large for one file: sealed Parquet shards, named after what they hold, and a manifest, made last.
+
+Readers trust the manifest alone. Where there is none, nothing was published; what it names has the size and the
+sha256 that it states, or is refused. Local or ``s3://``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+from rstar_core.errors import UserError
+from rstar_core.io import TREES, json_bytes, row_from_tree, table_bytes, table_rows, tree_from_row
+from rstar_core.publishing import create_object, object_store, publish
+from rstar_core.types import SearchTree
+
+MANIFEST = "manifest.json"
+ROWS_PER_SHARD = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A file of a data set. ``name`` begins with its place in the order and ends in its digest."""
+
+    name: str
+    num_rows: int
+    num_bytes: int
+    sha256: str
+
+
+def write_shards(place: Path | str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
+    """Publish ``rows`` (in their final order) in a folder or under an ``s3://`` address; how many there were.
+
+    Raises:
+        FileExistsError: there is a data set already.
+    """
+    store = _store(place, is_written=True)
+    shards = []
+    for number, chunk in enumerate(_chunks(rows, ROWS_PER_SHARD)):
+        data = table_bytes(chunk, schema)
+        sha256 = hashlib.sha256(data).hexdigest()
+        shard = Shard(f"{number:05d}-{sha256[:16]}.parquet", len(chunk), len(data), sha256)
+        store.write(shard.name, data)
+        shards.append(shard)
+    num_rows = sum(shard.num_rows for shard in shards)
+    manifest = {"columns": schema.names, "num_rows": num_rows, "shards": [asdict(shard) for shard in shards]}
+    store.create(MANIFEST, json_bytes(manifest))
+    return num_rows
+
+
+def read_shards(place: Path | str, schema: pa.Schema, without: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The rows of a data set, one shard of them in memory at a time; the columns ``without`` are not read.
+
+    Raises:
+        UserError: there is no data set, or not the one that its manifest states.
+    """
+    for shard in manifest(place):
+        data = sealed(place, shard)
+        yield from table_rows(pa.BufferReader(data), f"{place}/{shard.name}", schema, without)
+
+
+def manifest(place: Path | str) -> list[Shard]:
+    """The shards of a data set, in order.
+
+    Raises:
+        UserError: it is not there or not whole.
+    """
+    where = f"{place}/{MANIFEST}"
+    try:
+        stated = json.loads(_store(place).read(MANIFEST))
+        return [Shard(**shard) for shard in stated["shards"]]
+    except FileNotFoundError:
+        raise UserError(f"{where}: not found; run the stage that makes it (dvc repro)") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{where}: not a manifest ({error}); run the stage that makes it again") from None
+
+
+def sealed(place: Path | str, shard: Shard) -> bytes:
+    """A shard's bytes, if they are those that were sealed.
+
+    Raises:
+        UserError: it is missing or has changed.
+    """
+    where = f"{place}/{shard.name}"
+    try:
+        data = _store(place).read(shard.name)
+    except FileNotFoundError:
+        raise UserError(f"{where}: in the manifest, but not there; run the stage that makes it again") from None
+    if len(data) != shard.num_bytes or hashlib.sha256(data).hexdigest() != shard.sha256:
+        raise UserError(f"{where}: not what was sealed (sha256 {shard.sha256[:16]}); run the stage that makes it again")
+    return data
+
+
+def write_trees(place: Path | str, trees: Iterable[SearchTree]) -> int:
+    return write_shards(place, map(row_from_tree, trees), TREES)
+
+
+def stream_trees(place: Path | str) -> Iterator[SearchTree]:
+    """Without their generations, which are most of the data."""
+    return map(tree_from_row, read_shards(place, TREES, without=("generations",)))
+
+
+def read_trees(place: Path | str) -> list[SearchTree]:
+    """As ``stream_trees``."""
+    return list(stream_trees(place))
+
+
+def stream_recorded_trees(place: Path | str) -> Iterator[SearchTree]:
+    return map(tree_from_row, read_shards(place, TREES))
+
+
+# --- where ----------------------------------------------------------------------------------------------------
+
+
+class _Folder:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, name: str, data: bytes) -> None:
+        with publish(self._folder / name) as handle:
+            handle.write(data)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Whole, and only if there is none: written aside, then linked, which never replaces."""
+        aside = self._folder / f".{name}.{os.getpid()}"
+        with publish(aside) as handle:
+            handle.write(data)
+        try:
+            os.link(aside, self._folder / name)
+        finally:
+            aside.unlink()
+
+    def read(self, name: str) -> bytes:
+        return (self._folder / name).read_bytes()
+
+
+class _Bucket:
+    def __init__(self, files: Any, root: str) -> None:
+        self._files, self._root = files, root
+
+    def write(self, name: str, data: bytes) -> None:
+        self._files.pipe_file(f"{self._root}/{name}", data)
+
+    def create(self, name: str, data: bytes) -> None:
+        create_object(self._files, f"{self._root}/{name}", data)
+
+    def read(self, name: str) -> bytes:
+        data: bytes = self._files.cat_file(f"{self._root}/{name}")
+        return data
+
+
+def _store(place: Path | str, *, is_written: bool = False) -> _Folder | _Bucket:
+    if "://" not in str(place):
+        return _Folder(Path(place))
+    return _Bucket(*(object_store(str(place)) if is_written else fsspec.core.url_to_fs(str(place))))
+
+
+def _chunks(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    chunk: list[dict[str, Any]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,232 @@
+"""Demonstrations -> r0: the policy that the first round starts from, and the base model that every round trains."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rstar_core.answers.equivalence import Grader, Verdict
+from rstar_core.answers.warm import GraderSandbox
+from rstar_core.config import Bootstrap, FewShot, Finetune, FromScratch, SandboxLimits, Seed
+from rstar_core.cot.grammar import answer_step
+from rstar_core.cot.prompt import zero_shot
+from rstar_core.errors import UserError
+from rstar_core.io import digest, read_demonstrations, write_curve, write_pairs, write_sft_examples
+from rstar_core.journal.checkpoints import checkpoint_folder
+from rstar_core.journal.key import journal_key
+from rstar_core.policy.folder import load_named, save_policy, save_reference, source_of, train_folder
+from rstar_core.policy.model import new_model
+from rstar_core.policy.tokenizer import train_tokenizer
+from rstar_core.policy.train import TrainingReport
+from rstar_core.ppm.model import write_null_ppm
+from rstar_core.progress import Progress
+from rstar_core.publishing import publish_folder
+from rstar_core.sandbox.base import Sandbox, Status
+from rstar_core.sandbox.load import open_sandbox
+from rstar_core.types import Demonstration, Problem, SftExample, Step, StepKind
+from tasks.cards import DEMONSTRATION
+
+NUM_NAMED = 3  # of the demonstrations that are left out
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What was trained to make r0."""
+
+    num_parameters: int
+    vocab_size: int
+    report: TrainingReport
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A demonstration after its program was run: an example, or why it is none."""
+
+    problem: Problem
+    example: SftExample | None
+    doubt: str = ""
+
+
+def bootstrap(
+    *,
+    demonstrations: Path,
+    base: Path,
+    policy: Path,
+    ppm: Path,
+    sft: Path,
+    pairs: Path,
+    curve: Path,
+    seed: Seed,
+    bootstrap: Bootstrap,
+    sandbox: SandboxLimits,
+) -> dict[str, Any]:
+    """Make r0, which later rounds treat like any round: a policy, a null PPM, SFT examples and no pairs.
+
+    A demonstration counts if its program, run in the sandbox, prints the problem's answer. Recipes: ``from_scratch``
+    trains a tokenizer and a model, and r0 is the base model too; ``finetune`` trains a pretrained base model;
+    ``few_shot`` trains nothing: ``policy`` and ``base`` refer to models.
+
+    Metrics: ``num_sft`` examples, ``num_left_out`` of them (longer than ``max_length``),
+    ``num_left_out_demonstrations`` (program and answer disagree), ``num_parameters``, ``vocab_size``, ``num_tokens``
+    over all epochs, ``final_loss`` (as last logged: a mean over up to 5 steps); null where nothing was trained.
+
+    Raises:
+        UserError: an input is missing or unreadable, or a recipe that trains has no example, or none that fits.
+    """
+    checked, level = asyncio.run(check_all(read_demonstrations(demonstrations), sandbox))
+    report_left_out(checked)
+    examples = [one.example for one in checked if one.example is not None]
+    key = journal_key("bootstrap", "r0", (demonstrations,), {"seed": seed, "bootstrap": bootstrap, "sandbox": sandbox})
+    with checkpoint_folder(key) as scratch:
+        trained = make_models(bootstrap, examples, seed, base, policy, scratch)
+        write_curve(curve, trained.report.curve if trained else [])
+    with publish_folder(sft) as folder:
+        write_sft_examples(folder / "train.parquet", examples)
+        (folder / "card.md").write_text(sft_card(checked, {str(demonstrations): digest(demonstrations)}), "utf-8")
+    write_no_pairs(pairs)
+    with publish_folder(ppm) as folder:
+        write_null_ppm(folder)
+    counts = {"num_sft": len(examples), "num_left_out_demonstrations": len(checked) - len(examples)}
+    timings = {"tokens/s": round(trained.report.tokens_per_second, 1)} if trained else {}
+    return {**counts, **_training_metrics(trained), "timings": {**timings, "sandbox": level}}
+
+
+def _training_metrics(trained: Trained | None) -> dict[str, Any]:
+    if trained is None:
+        names = ("num_left_out", "num_parameters", "vocab_size", "num_tokens", "final_loss")
+        return dict.fromkeys(names)
+    report = trained.report
+    return {
+        "num_left_out": report.num_left_out,
+        "num_parameters": trained.num_parameters,
+        "vocab_size": trained.vocab_size,
+        "num_tokens": report.num_tokens,
+        "final_loss": report.curve[-1]["loss"],
+    }
+
+
+# --- demonstrations -------------------------------------------------------------------------------------------
+
+
+async def check_all(demonstrations: Sequence[Demonstration], limits: SandboxLimits) -> tuple[list[Checked], str]:
+    """Every demonstration, run; in their order. And the isolation that they ran under, empty if none ran."""
+    if not demonstrations:
+        return [], ""
+    progress = Progress("demonstrations", len(demonstrations), "programs")
+    async with open_sandbox(limits) as box, GraderSandbox() as graders:
+        grader = Grader(graders)
+
+        async def work(demonstration: Demonstration) -> Checked:
+            checked = await check(demonstration, box, grader)
+            progress.advance()
+            return checked
+
+        return await asyncio.gather(*map(work, demonstrations)), box.level
+
+
+async def check(demonstration: Demonstration, box: Sandbox, grader: Grader) -> Checked:
+    """The demonstration as an example, if what its last step prints is the answer."""
+    problem, code = demonstration.problem, demonstration.code_steps
+    last = await box.run(code[:-1], code[-1])
+    if last.status is not Status.OK:
+        return Checked(problem, None, last.error or str(last.status))
+    if await grader.verdict(problem.answer, last.stdout.strip(), problem.allowed) is not Verdict.EQUAL:
+        return Checked(problem, None, f"prints {last.stdout.strip()!r}, the answer is {problem.answer!r}")
+    # Most programs print at their end alone, so most earlier steps need no run of their own.
+    earlier = [
+        Step(StepKind.CODE, body, (await box.run(code[:number], body)).stdout if "print" in body else "")
+        for number, body in enumerate(code[:-1])
+    ]
+    steps = (*earlier, Step(StepKind.CODE_END, code[-1], last.stdout), answer_step(problem.answer))
+    return Checked(problem, SftExample(problem.question, steps, DEMONSTRATION, 1.0))
+
+
+def report_left_out(checked: Sequence[Checked]) -> None:
+    left_out = [one for one in checked if one.example is None]
+    if left_out:
+        named = "; ".join(f"{one.problem.id}: {one.doubt}" for one in left_out[:NUM_NAMED])
+        more = "; ..." if len(left_out) > NUM_NAMED else ""
+        print(f"left out {len(left_out)} of {len(checked)} demonstrations: {named}{more}", file=sys.stderr)
+
+
+# --- models ---------------------------------------------------------------------------------------------------
+
+
+def make_models(
+    bootstrap: Bootstrap, examples: Sequence[SftExample], seed: Seed, base: Path, policy: Path, scratch: Path
+) -> Trained | None:
+    """Publish the policy and the base model by the recipe; what was trained, if anything."""
+    recipe = bootstrap.model
+    if isinstance(recipe, FewShot):
+        save_reference(policy, "two_shot", source_of(recipe.policy))
+        save_reference(base, "zero_shot", source_of(recipe.base))
+        return None
+    if not examples:
+        raise UserError(
+            f"bootstrap: recipe '{recipe.recipe}' needs demonstrations whose programs print their answers, and there "
+            "is none; add a source with split 'demonstrations' to ingest.sources"
+        )
+    if isinstance(recipe, FromScratch):
+        return train_from_scratch(recipe, examples, seed, base, policy, scratch)
+    return finetune(recipe, examples, seed, base, policy, scratch)
+
+
+def train_from_scratch(
+    recipe: FromScratch, examples: Sequence[SftExample], seed: Seed, base: Path, policy: Path, scratch: Path
+) -> Trained:
+    """A tokenizer and a model for the demonstrations; the same weights are the base model of later rounds."""
+    texts = (zero_shot(example.question, example.steps) for example in examples)
+    size = recipe.architecture
+    tokenizer = train_tokenizer(texts, size.vocab_size, size.max_position_embeddings)
+    model = new_model(size, tokenizer, seed)
+    report = train_folder(policy, model, tokenizer, examples, recipe.training, seed, None, scratch)
+    save_policy(base, model, tokenizer, None)
+    return Trained(model.num_parameters(), len(tokenizer), report)
+
+
+def finetune(
+    recipe: Finetune, examples: Sequence[SftExample], seed: Seed, base: Path, policy: Path, scratch: Path
+) -> Trained:
+    """The pretrained base model, trained on the demonstrations; the base folder only refers to it."""
+    model, tokenizer, source = load_named(recipe.base)
+    report = train_folder(policy, model, tokenizer, examples, recipe.training, seed, source, scratch)
+    save_reference(base, "zero_shot", source)
+    return Trained(model.num_parameters(), len(tokenizer), report)
+
+
+# --- data sets ------------------------------------------------------------------------------------------------
+
+
+def write_no_pairs(pairs: Path) -> None:
+    with publish_folder(pairs) as folder:
+        for name in ("train", "validation"):
+            write_pairs(folder / f"{name}.parquet", [])
+        (folder / "card.md").write_text("# Preference pairs of r0\n\nNone: pairs come from search.\n", "utf-8")
+
+
+def sft_card(checked: Sequence[Checked], parents: Mapping[str, str]) -> str:
+    """Counted facts as Markdown; ``parents`` are the sha256 of what the examples were made from, by path."""
+    kept = [one.problem for one in checked if one.example is not None]
+    levels = Counter(problem.level for problem in kept)
+    sources = Counter(f"{problem.source} ({problem.license})" for problem in kept)
+    return "\n".join(
+        [
+            "# SFT examples of r0",
+            "",
+            f"{len(kept)} demonstrations whose programs were run and print the answer; {len(checked) - len(kept)} "
+            "others were left out.",
+            *_listed("By level", {f"level {level}": levels[level] for level in sorted(levels)}),
+            *_listed("By source", dict(sorted(sources.items()))),
+            *_listed("Made from (sha256)", parents),
+            "",
+        ]
+    )
+
+
+def _listed(title: str, facts: Mapping[str, object]) -> list[str]:
+    return ["", f"## {title}", "", *(f"- {name}: {value}" for name, value in facts.items())]

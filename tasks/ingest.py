@@ -1,0 +1,153 @@
+"""Sources -> problems: the training, benchmark and demonstration sets, which share no problem."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from rstar_core.answers.equivalence import GRADER_VERSION, Ruling, Verdict, ruling_from_row
+from rstar_core.answers.gold import cheap_gold_ruling, gold_ruling
+from rstar_core.answers.warm import GraderSandbox
+from rstar_core.config import FileSource, Ingest, Source, Split
+from rstar_core.io import write_demonstrations, write_problems
+from rstar_core.journal import Journal, open_journal
+from rstar_core.journal.key import JournalKey, journal_key
+from rstar_core.journal.sharded import by_shard
+from rstar_core.problems.filters import Duplicate, Entry, Rejection, make_disjoint
+from rstar_core.problems.load import Loaded, load_source
+from rstar_core.progress import Progress
+from rstar_core.publishing import publish
+from rstar_core.types import Demonstration
+
+PRECEDENCE: tuple[Split, ...] = ("benchmark", "demonstrations", "train")  # a held-out problem stays held out
+_NUM_SHOWN = 20
+_MAX_SHOWN_CHARS = 100
+_AT_ONCE = 512
+
+
+def ingest(
+    *, data: Path, train: Path, benchmark: Path, demonstrations: Path, rejected: Path, ingest: Ingest
+) -> dict[str, float]:
+    """Gather the problems of all sources into disjoint splits.
+
+    ``data`` is where files lie whose changes are seen; others can be read too, which is said on stderr. Everything is
+    loaded before anything is written. Killed and started again, the stage reads its sources anew and goes
+    on with the gold answers that were not judged yet. A problem whose answer the grader can't read is set aside: nobody
+    could be right there. ``rejected`` lists each refused row as JSON: file, line, reason.
+    Metrics: ``num_<split>``, ``num_bad``, ``num_duplicates``, ``num_without_program``, ``num_ungradable``, and for each
+    source ``<source>/num_<split>`` and, if any, ``<source>/num_duplicates``.
+
+    Raises:
+        UserError: a source is missing, unreadable or has too many bad rows.
+    """
+    for line in unwatched(ingest.sources, data):
+        print(line, file=sys.stderr)
+    loaded = [(source.split, load_source(source, ingest.max_bad_fraction)) for source in ingest.sources]
+    disjoint, duplicates = make_disjoint(_by_split(loaded))
+    golds = sorted({entry.problem.answer for entries in disjoint.values() for entry in entries})
+    with closing(open_journal(_key(ingest, golds))) as journal:
+        kept, ungradable = gradable(disjoint, asyncio.run(gold_rulings(golds, journal)))
+        bad = _unique(row for _, one in loaded for row in one.bad)
+        without_program = _unique(row for _, one in loaded for row in one.without_program)
+        rejections = [*bad, *without_program, *ungradable, *(duplicate.rejection for duplicate in duplicates)]
+        write_problems(train, [entry.problem for entry in kept["train"]])
+        write_problems(benchmark, [entry.problem for entry in kept["benchmark"]])
+        write_demonstrations(demonstrations, [Demonstration(e.problem, e.code_steps) for e in kept["demonstrations"]])
+        _write_rejections(rejected, rejections)
+        journal.discard()
+    return {
+        "num_bad": len(bad),
+        "num_without_program": len(without_program),
+        "num_ungradable": len(ungradable),
+        "num_duplicates": len(duplicates),
+        **_counts(kept, duplicates),
+    }
+
+
+def _key(ingest: Ingest, golds: Sequence[str]) -> JournalKey:
+    """Only rulings on gold answers are kept: to read a source again costs what reading a journal would."""
+    digest = hashlib.sha256(json.dumps(golds).encode()).hexdigest()
+    return journal_key("ingest", "r0", (), {"ingest": ingest, "golds": digest, "GRADER_VERSION": GRADER_VERSION})
+
+
+def gradable(
+    offers: Mapping[Split, Sequence[Entry]], rulings: Mapping[str, Ruling]
+) -> tuple[dict[Split, list[Entry]], list[Rejection]]:
+    """The entries whose gold answer the grader reads, and a rejection for each other."""
+    kept: dict[Split, list[Entry]] = {split: [] for split in offers}
+    refused = []
+    for split, entries in offers.items():
+        for entry in entries:
+            ruling = rulings[entry.problem.answer]
+            if ruling.verdict is Verdict.EQUAL:
+                kept[split].append(entry)
+            else:
+                refused.append(Rejection(entry.file, entry.line, _why(entry.problem.answer, ruling)))
+    return kept, refused
+
+
+def unwatched(sources: Iterable[Source], data: Path) -> list[str]:
+    """A line for each file of ``sources`` outside ``data``, the only folder that the pipeline depends on."""
+    paths = dict.fromkeys(source.path for source in sources if isinstance(source, FileSource))
+    again = "after a change run: dvc repro --force --single-item ingest"
+    return [
+        f"{path}: outside {data}/, so its changes are not seen; {again}"
+        for path in paths
+        if "://" in path or ".." in Path(path).parts or not Path(path).absolute().is_relative_to(data.absolute())
+    ]
+
+
+async def gold_rulings(golds: Sequence[str], journal: Journal) -> dict[str, Ruling]:
+    """Plain answers first: where all are, no sandbox is started. The others' rulings are kept in ``journal``."""
+    rulings = {gold: ruling for gold in golds if (ruling := cheap_gold_ruling(gold))}
+    hard = [gold for gold in golds if gold not in rulings]
+    if hard:
+        progress = Progress("gold answers", len(hard), "answers")
+        async with GraderSandbox() as sandbox:
+
+            async def work(shard: Sequence[str]) -> list[dict[str, str]]:
+                found = await asyncio.gather(*(gold_ruling(gold, sandbox) for gold in shard))
+                progress.advance(len(shard))
+                return [asdict(ruling) for ruling in found]
+
+            async for gold, row in by_shard(journal, hard, _AT_ONCE, work):
+                rulings[gold] = ruling_from_row(row)
+    return rulings
+
+
+def _why(answer: str, ruling: Ruling) -> str:
+    shown = ascii(answer)
+    return f"answer: the grader can't find it equal to itself ({ruling.rule}): {shown[:_MAX_SHOWN_CHARS]}"
+
+
+def _by_split(loaded: Sequence[tuple[Split, Loaded]]) -> dict[Split, list[Entry]]:
+    return {split: [entry for its, one in loaded if its == split for entry in one.entries] for split in PRECEDENCE}
+
+
+def _unique(rejections: Iterable[Rejection]) -> list[Rejection]:
+    """Two sources may be slices of one file, whose bad rows count once."""
+    return list(dict.fromkeys(rejections))
+
+
+def _counts(kept: Mapping[Split, Sequence[Entry]], duplicates: Sequence[Duplicate]) -> dict[str, float]:
+    counts: Counter[str] = Counter({f"num_{split}": len(entries) for split, entries in kept.items()})
+    for split, entries in kept.items():
+        counts.update(f"{entry.problem.source}/num_{split}" for entry in entries)
+    counts.update(f"{duplicate.entry.problem.source}/num_duplicates" for duplicate in duplicates)
+    return dict(counts)
+
+
+def _write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
+    with publish(path, "w") as handle:
+        handle.writelines(f"{json.dumps(asdict(rejection))}\n" for rejection in rejections)
+    for rejection in rejections[:_NUM_SHOWN]:
+        print(rejection, file=sys.stderr)
+    if len(rejections) > _NUM_SHOWN:
+        print(f"... and {len(rejections) - _NUM_SHOWN} more, all in {path}", file=sys.stderr)

@@ -1,0 +1,17 @@
+"""A process that must not outlive the one that started it."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+
+
+def die_with_parent() -> None:
+    """On Linux, have the kernel kill this process when its parent is gone, even by ``kill -9``.
+
+    What a run must not lose is synced as it is made, so there is nothing to clean up first.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,0 +1,59 @@
+"""More processes at one stage's searches: what happens between the model's steps is Python, which keeps to one core."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rstar_core.config import Engine
+from rstar_core.engines.load import use_threads
+from rstar_core.errors import UserError
+from tasks.lifeline import die_with_parent
+
+PROCESSES_VARIABLE = "RSTAR_SEARCH_PROCESSES"
+_DEFAULT = 2  # each holds a model, its keys and values, and a sandbox
+
+
+def num_processes(engine: Engine) -> int:
+    """How many processes a stage's searches are spread over; one where servers do the work.
+
+    Raises:
+        UserError: the environment does not name a number.
+    """
+    text = os.environ.get(PROCESSES_VARIABLE) or str(min(_DEFAULT, os.cpu_count() or 1))
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise UserError(f"{PROCESSES_VARIABLE}: must be a positive whole number, not '{text}'")
+    return int(text) if engine.kind == "local" else 1
+
+
+@contextmanager
+def helped(work: Callable[[], Any], number: int) -> Iterator[None]:
+    """While the context lasts, ``number`` other processes do ``work``; they end with it, however it ends.
+
+    They are to share the work by a journal's claims, which the dead give up. What they say or break is not shown: what
+    a helper leaves undone is done, and told, here.
+    """
+    context = multiprocessing.get_context("spawn")
+    helpers = [context.Process(target=_help, args=(work,), daemon=True) for _ in range(number)]
+    if number:
+        threads = max(1, (os.cpu_count() or 1) // (number + 1))
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # the helpers'
+        use_threads(threads)
+    for helper in helpers:
+        helper.start()
+    try:
+        yield
+    finally:
+        for helper in helpers:
+            helper.kill()
+            helper.join()
+
+
+def _help(work: Callable[[], Any]) -> None:
+    die_with_parent()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    work()

@@ -1,0 +1,47 @@
+"""Whether the disk has room for what a stage will make: better to know before hours of work than after."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from rstar_core.errors import NO_ROOM, UserError
+
+FLOOR_VARIABLE = "RSTAR_MIN_FREE_MIB"
+_FLOOR = "256"
+_SAID = ("No space left on device", "StorageFull", "Disk quota exceeded")
+_LAST_BYTES = 1 << 17  # with so little left, whatever failed did so for want of room
+_PER_INPUT = 4  # a training's checkpoint holds weights and two moments for each, and the next one is beside it
+
+
+def check_room(inputs: Iterable[Path]) -> None:
+    """Raises UserError where less is free here than the floor and a multiple of the stage's inputs."""
+    text = os.environ.get(FLOOR_VARIABLE) or _FLOOR
+    if not text.isdecimal():
+        raise UserError(f"{FLOOR_VARIABLE}: must be a whole number of MiB, not '{text}'")
+    needed = (int(text) << 20) + _PER_INPUT * sum(map(size, inputs))
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < needed:
+        raise UserError(
+            f"{Path.cwd()}: {free >> 20} MiB are free, and this stage may need {needed >> 20}; make room, then run the "
+            f"same command again ({FLOOR_VARIABLE} sets the floor)"
+        )
+
+
+def size(path: Path) -> int:
+    """Bytes of a file or of all files of a folder."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether ``error`` comes of a disk without room, or a quota without any.
+
+    Libraries of weights and checkpoints say so in words of their own, or that a write failed and not why.
+    """
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return True
+    says_so = any(text in str(error) for text in _SAID)
+    return says_so or shutil.disk_usage(Path.cwd()).free < _LAST_BYTES

@@ -1,0 +1,69 @@
+"""Which of the project's files a file imports, however deep and wherever in a function the import stands.
+
+``python -m tests.contract.imports ingest`` prints the code dependencies that stage needs in dvc.yaml.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("rstar_core", "tasks", "flows")
+
+
+def imported_names(file: Path) -> Iterator[str]:
+    """Dotted names of every module that ``file`` imports, and of every name it takes from one."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{file}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def files_of(name: str) -> Iterator[Path]:
+    """The project files that importing the module ``name`` runs: its own and its packages' ``__init__``."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES:
+        return
+    for depth in range(1, len(parts) + 1):
+        base = ROOT.joinpath(*parts[:depth])
+        for file in (base / "__init__.py", base.with_suffix(".py")):
+            if file.is_file():
+                yield file
+
+
+def closure(file: Path) -> set[Path]:
+    """``file`` and every project file that it reaches by imports; an empty ``__init__`` counts for nothing."""
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting.extend(path for name in imported_names(current) for path in files_of(name))
+    return {path for path in found if has_code(path)}
+
+
+def has_code(file: Path) -> bool:
+    return any(not isinstance(node, ast.Expr) for node in ast.parse(file.read_text(encoding="utf-8")).body)
+
+
+def project_files() -> list[Path]:
+    return sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+if __name__ == "__main__":
+    for stage in sys.argv[1:]:
+        needed = sorted(path.relative_to(ROOT).as_posix() for path in closure(ROOT / "tasks" / f"{stage}.py"))
+        print(f"{stage}: [{', '.join(needed)}]")

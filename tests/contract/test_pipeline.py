@@ -1,0 +1,95 @@
+"""dvc.yaml is written by hand; these make it safe: it says of each stage exactly what the stage's function says."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
+
+from tasks.stages import flags_of, load_stage, sections_of
+from tests.contract.imports import ROOT, closure
+
+CODE = ("tasks", "rstar_core")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One resolved stage of dvc.yaml; paths are relative to the root."""
+
+    name: str
+    words: tuple[str, ...]
+    deps: frozenset[str]
+    outs: frozenset[str]
+    params: frozenset[str]
+
+    @property
+    def function(self) -> Any:
+        return load_stage(self.words[4])
+
+    @property
+    def flags(self) -> dict[str, str]:
+        names = (word.removeprefix("--").replace("-", "_") for word in self.words[5::2])
+        return dict(zip(names, self.words[6::2], strict=True))
+
+    @property
+    def code(self) -> set[str]:
+        return {path for path in self.deps if Path(path).parts[0] in CODE}
+
+
+def entry(stage: Any) -> Entry:
+    def names(paths: Any) -> frozenset[str]:
+        return frozenset(Path(item.fs_path).relative_to(ROOT).as_posix() for item in paths)
+
+    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    files = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+    keys = frozenset(key for dep in params for key in dep.params)
+    return Entry(stage.addressing, tuple(shlex.split(stage.cmd)), names(files), names(stage.outs), keys)
+
+
+with Repo(str(ROOT)) as repository:
+    ENTRIES = [entry(stage) for stage in repository.index.stages]
+
+each_stage = pytest.mark.parametrize("stage", ENTRIES, ids=lambda stage: stage.name)
+
+
+@each_stage
+def test_the_command_names_a_stage_function_and_exactly_its_flags(stage: Entry) -> None:
+    assert stage.words[:4] == ("exec", "python", "-m", "tasks")
+    flags = flags_of(stage.function)
+    required = {name for name, is_required in flags.items() if is_required} | {"metrics"}
+    assert required <= set(stage.flags), "a required flag is missing"
+    assert set(stage.flags) <= {*flags, "metrics"}, "a flag that the function does not have"
+
+
+@each_stage
+def test_every_path_in_the_command_is_tracked_and_every_tracked_path_is_in_the_command(stage: Entry) -> None:
+    paths = {value for name, value in stage.flags.items() if name != "round_id"}
+    assert paths == (stage.deps - stage.code) | stage.outs
+
+
+@each_stage
+def test_the_tracked_params_are_the_sections_in_the_signature(stage: Entry) -> None:
+    sections = set(sections_of(stage.function).values())
+    by_round = {f"rounds.{stage.flags.get('round_id')}"} if "rounds" in sections else set()
+    assert stage.params == (sections - {"rounds"}) | by_round
+
+
+@each_stage
+def test_code_dependencies_cover_what_the_stage_imports_and_nothing_else(stage: Entry) -> None:
+    load_stage(stage.words[4])
+    needed = {path.relative_to(ROOT) for path in closure(ROOT / "tasks" / f"{stage.words[4]}.py")}
+    tracked = {Path(path) for path in stage.code}
+    unseen = {path for path in needed if not tracked & {path, *path.parents}}
+    assert not unseen, "imported, but a change of it would not re-run the stage"
+    unused = {path for path in tracked if not any(path in {file, *file.parents} for file in needed)}
+    assert not unused, "tracked, but never imported"
+
+
+@each_stage
+def test_metrics_are_outputs(stage: Entry) -> None:
+    assert stage.flags["metrics"] in stage.outs

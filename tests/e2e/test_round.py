@@ -1,0 +1,125 @@
+"""A shrunken evolution of one round through real DVC, Prefect, MLflow, sandbox and training."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_", "RSTAR_"))},
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+
+
+def run(project: Path, *command: str, environment: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command, cwd=project, env={**ENVIRONMENT, **(environment or {})}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def copy_project(target: Path) -> None:
+    """The files that git would commit, in a repository of their own, as after a clone."""
+    files = run(ROOT, "git", "ls-files", "-co", "--exclude-standard").splitlines()
+    for file in filter(lambda name: (ROOT / name).is_file(), files):
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        (target / file).write_bytes((ROOT / file).read_bytes())
+    run(target, "git", "init", "--quiet")
+
+
+def shrink(params: dict[str, Any]) -> dict[str, Any]:
+    """One round on two levels; just enough training to be right now and then."""
+    num_per_level = {"demonstrations": 150, "train": 12, "benchmark": 6}
+    for source in params["ingest"]["sources"]:
+        source.update(levels=[1, 2], num_per_level=num_per_level[source["split"]])
+    params["rounds"] = {"r1": params["rounds"]["r1"]}
+    params["bootstrap"]["model"]["training"]["epochs"] = 14
+    params["evaluate"].update(num_trees=2, num_rollouts=2)
+    params["gate"]["max_drop"] = 1.0  # accuracies of a dozen problems jump about
+    return params
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("project")
+    copy_project(target)
+    params = shrink(yaml.safe_load((target / "params.yaml").read_text()))
+    (target / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    return target
+
+
+@pytest.fixture(scope="module")
+def first_log(project: Path) -> str:
+    return run(project, sys.executable, "-m", "flows.evolve")
+
+
+@pytest.mark.e2e
+def test_the_round_is_measured_in_every_way(project: Path, first_log: str) -> None:
+    r0, r1 = json.loads((project / "artifacts/r1/summary.json").read_text())["rounds"]
+    assert [r0["round_id"], r1["round_id"]] == ["r0", "r1"]
+    assert r0["system@N"] is None and r0["coverage"] is None
+    assert 0 < r1["coverage"]["all"] <= 1
+    assert set(r1["policy_pass@1"]) == {"all", "level_1", "level_2"}
+    assert r1["pass@N"]["all"] >= max(r1["system@N"]["all"], r1["majority@N"]["all"])
+    assert r1["num_problems"] == 24 and r1["num_trajectories"] > 0 and r1["num_pairs"] > 0
+    assert all(r1["tokens"].values())
+    assert "| r1 " in first_log, "the table of rounds"
+
+
+@pytest.mark.e2e
+def test_everything_a_reader_looks_for_is_there(project: Path, first_log: str) -> None:
+    made = project / "artifacts" / "r1"
+    for name in ("trees/manifest.json", "trajectories/samples.md", "sft/card.md", "pairs/card.md", "rounds.png"):
+        assert (made / name).stat().st_size > 0, name
+    assert json.loads((made / "timings.json").read_text())["synthesize"]["tokens/s"] > 0
+    assert not list((project / "journal").glob("*")), "a finished stage leaves no journal"
+    weights = [*(made / "policy").iterdir(), *(made / "ppm").iterdir()]
+    assert {path.suffix for path in weights} <= {".safetensors", ".json", ".jinja"}, "no pickles"
+
+
+@pytest.mark.e2e
+def test_the_second_run_does_nothing(project: Path, first_log: str) -> None:
+    lock = (project / "dvc.lock").read_bytes()
+    assert "Data and pipelines are up to date" in run(project, "dvc", "status")
+    assert "Running stage" not in run(project, "dvc", "repro")
+    assert "Running stage" not in run(project, sys.executable, "-m", "flows.evolve", "--round", "r1")
+    assert (project / "dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.e2e
+def test_tracking_mirrors_the_files(project: Path, first_log: str) -> None:
+    script = """
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+runs = mlflow.search_runs(search_all_experiments=True)
+r1 = runs[runs["tags.rstar.round"] == "r1"].iloc[0]
+print(len(runs), r1["metrics.summary/policy_pass_at_1"], len(mlflow.MlflowClient().search_registered_models()))
+"""
+    count, accuracy, models = run(project, sys.executable, "-c", script).splitlines()[-1].split()
+    rows = json.loads((project / "artifacts/r1/summary.json").read_text())["rounds"]
+    assert (int(count), int(models)) == (3, 2), "a parent and two rounds; policy and PPM"
+    assert float(accuracy) == rows[1]["policy_pass@1"]["all"]
+
+
+@pytest.mark.e2e
+def test_results_were_pushed(project: Path, first_log: str) -> None:
+    assert "in sync" in run(project, "dvc", "status", "--cloud")
+
+
+@pytest.mark.e2e
+def test_the_check_finds_every_link_from_problem_to_metric(project: Path, first_log: str) -> None:
+    (line,) = [one for one in run(project, sys.executable, "-m", "tasks", "check").splitlines() if "checked: " in one]
+    counts = {name: int(count) for count, name in (one.split() for one in line[9:].partition(";")[0].split(", "))}
+    assert line.endswith("faults: 0")
+    assert counts["lineage"] > 24 and (counts["checkpoints"], counts["metrics"]) == (4, 4)
+    assert all(counts.values())

@@ -1,0 +1,142 @@
+"""The flows on a tiny project: real DVC, real Prefect."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State
+
+from flows.evolve import evolve, evolve_round, main, stop_at_gate, workspace_lock
+from rstar_core.errors import UserError
+from tests.flows.conftest import Project
+
+ONE_ROUND = ["gather", "base", "train@r1", "report@r1"]
+TWO_ROUNDS = [*ONE_ROUND, "train@r2", "report@r2"]
+
+
+def task_runs(state: State[Any]) -> dict[str, str]:
+    """Name -> final state of a flow run's task runs, in the order of their start."""
+    where = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=where)
+    return {run.name: run.state_name for run in sorted(runs, key=lambda run: run.start_time)}
+
+
+def status() -> str:
+    return subprocess.run([sys.executable, "-m", "dvc", "status"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_round_runs_what_it_needs_in_order_once_and_dvc_agrees(project: Project) -> None:
+    first = evolve_round("r1", return_state=True)
+    assert task_runs(first) == dict.fromkeys(ONE_ROUND, "Completed")
+    again = evolve_round("r1", return_state=True)
+    assert task_runs(again) == dict.fromkeys(ONE_ROUND, "UpToDate")
+    assert "@r1" not in status() and "gather" not in status()
+    assert any((project.root / "remote").rglob("*")), "the results were pushed"
+
+
+def test_a_later_round_runs_earlier_ones_that_never_ran_and_stops_at_stale_ones(project: Project) -> None:
+    first = evolve_round("r2", return_state=True)
+    assert list(task_runs(first)) == ["gather", "base", "train@r1", "train@r2", "report@r2"]
+    (project.root / "data").write_text("2\n")
+    stopped = evolve_round("r2", return_state=True)
+    assert stopped.is_failed() and task_runs(stopped) == {}
+    assert "data modified" in stopped.message and "rebuild" in stopped.message and "\n" not in stopped.message
+    rebuilt = evolve_round("r2", rebuild=True, return_state=True)
+    assert rebuilt.is_completed() and task_runs(rebuilt)["gather"] == "Completed"
+
+
+def test_all_rounds_run_each_stage_once(project: Project) -> None:
+    state = evolve(return_state=True)
+    assert task_runs(state) == dict.fromkeys(TWO_ROUNDS, "Completed")
+    assert "up to date" in status()
+
+
+def test_what_a_user_must_mend_fails_at_once_with_its_line(project: Project) -> None:
+    project.script("train.sh", "echo tried >> tries; echo 'error: params.yaml: mend me' >&2; exit 2")
+    state = evolve_round("r1", return_state=True)
+    assert state.message == "train@r1: params.yaml: mend me"
+    assert (project.root / "tries").read_text() == "tried\n"
+
+
+def test_what_may_pass_next_time_is_tried_as_often_as_dvc_yaml_says(project: Project) -> None:
+    project.script("train.sh", "echo tried >> tries; echo 'ValueError: a bug' >&2; exit 1")
+    state = evolve_round("r1", return_state=True)
+    assert state.message == "train@r1: ValueError: a bug (exit code 1)"
+    assert (project.root / "tries").read_text() == "tried\n" * 3
+    project.script("train.sh", "test -f second || { touch second; exit 1; }; echo $1 > out/$1/model")
+    assert evolve_round("r1", return_state=True).is_completed()
+
+
+def test_a_remote_that_is_away_costs_a_warning_and_the_next_run_pushes(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    remote = project.root / "remote"
+    remote.write_text("a file where a folder should be: nothing can be pushed")
+    flow_log = logging.getLogger("prefect.flow_runs")
+    flow_log.addHandler(caplog.handler)
+    try:
+        state = evolve_round("r1", return_state=True)
+    finally:
+        flow_log.removeHandler(caplog.handler)
+    assert state.is_completed()
+    # A set: whether the flow's logger hands on to the root's handlers, too, depends on what ran before.
+    (said,) = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
+    assert said.startswith("push: ") and "Not a directory" in said and "\n" not in said
+    assert said.endswith("results are safe here, and the next run or `dvc push` sends them")
+    assert (project.root / "out/r1/model").read_text() == "r1\n", "the results are kept"
+    remote.unlink()
+    again = evolve_round("r1", return_state=True)
+    assert task_runs(again) == dict.fromkeys(ONE_ROUND, "UpToDate")
+    (project.root / "out/r1/model").unlink()
+    shutil.rmtree(project.root / ".dvc/cache")
+    subprocess.run([sys.executable, "-m", "dvc", "pull", "-q", "train@r1"], check=True)
+    assert (project.root / "out/r1/model").read_text() == "r1\n", "the remote has them now"
+
+
+def test_a_fall_beyond_the_gate_stops_the_evolution(project: Project) -> None:
+    project.set_accuracy(r0=0.6, r1=0.54, r2=0.7)
+    state = evolve(return_state=True)
+    assert list(task_runs(state)) == ONE_ROUND
+    assert "gate of r1" in state.message and "0.600 to 0.540" in state.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_shut"),
+    [
+        ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": 0.56}}, False),
+        ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": 0.54}}, True),
+        ({"system@N": {"all": 0.60}}, {"system@N": {"all": 0.54}}, True),
+        ({"system@N": None}, {"system@N": {"all": 0.10}}, False),
+        ({"ppm_accuracy": 0.9}, {"ppm_accuracy": 0.1}, False),
+    ],
+)
+def test_the_gate_looks_at_greedy_and_system_2(before: dict[str, Any], after: dict[str, Any], is_shut: bool) -> None:
+    rows = [{"round_id": "r1", **before}, {"round_id": "r2", **after}]
+    with pytest.raises(UserError, match="gate of r2") if is_shut else nullcontext():
+        stop_at_gate(rows, max_drop=0.05)
+
+
+def test_an_unknown_round_names_the_known_ones(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--round", "r9"]) == 2
+    assert capsys.readouterr().err == "error: 'r9' is not a round; params.yaml has: r1, r2\n"
+
+
+def test_a_second_evolution_in_the_same_folder_is_refused(project: Project) -> None:
+    with workspace_lock():
+        state = evolve_round("r1", return_state=True)
+    assert "another evolution runs in this folder" in state.message
+
+
+def test_a_broken_params_file_is_one_line(project: Project) -> None:
+    project.change_round("r1", num_wishes=3)
+    state = evolve_round("r1", return_state=True)
+    assert state.message == "params.yaml: rounds.r1.num_wishes: unknown key; remove it or correct its name"

@@ -1,0 +1,61 @@
+"""Helpers share a stage's searches: they end with the context, fail in silence, and bad numbers are told."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rstar_core.config import Engine
+from rstar_core.errors import UserError
+from tasks.processes import PROCESSES_VARIABLE, helped, num_processes
+
+LOCAL = Engine.model_validate({"kind": "local", "dtype": "float64", "max_batch_tokens": 64, "num_concurrent_trees": 2})
+
+
+def say_who(folder: Path) -> None:
+    (folder / str(os.getpid())).write_text("here")
+    time.sleep(60)
+
+
+def fail() -> None:
+    raise ZeroDivisionError
+
+
+def test_helpers_work_while_the_context_lasts_and_no_longer(tmp_path: Path) -> None:
+    with helped(partial(say_who, tmp_path), 2):
+        deadline = time.monotonic() + 60
+        while len(found := list(tmp_path.iterdir())) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert os.getpid() not in (pids := {int(path.name) for path in found})
+    assert not any(map(psutil.pid_exists, pids))
+
+
+def test_a_broken_helper_is_nobodys_trouble(capfd: pytest.CaptureFixture[str]) -> None:
+    with helped(fail, 1):
+        time.sleep(0.5)
+    assert capfd.readouterr().err == ""
+
+
+def test_an_error_here_ends_the_helpers_too(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), helped(partial(say_who, tmp_path), 1):
+        raise ZeroDivisionError
+    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])
+def test_a_number_that_is_none_is_told(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROCESSES_VARIABLE, text)
+    with pytest.raises(UserError, match=PROCESSES_VARIABLE):
+        num_processes(LOCAL)
+
+
+def test_servers_are_asked_by_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROCESSES_VARIABLE, "3")
+    assert num_processes(LOCAL) == 3
+    assert num_processes(LOCAL.model_copy(update={"kind": "vllm"})) == 1
