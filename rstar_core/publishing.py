@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ def publish(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{_writer()}.tmp")
     try:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as handle:
             yield handle
@@ -44,7 +45,7 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)
-    temporary, replaced = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    temporary, replaced = (target.with_name(f".{target.name}.{_writer()}.{end}") for end in ("tmp", "old"))
     temporary.mkdir()
     try:
         yield temporary
@@ -59,23 +60,28 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _writer() -> int:
+    """This thread's id in the kernel: two threads of a process that publish one name do not share a temporary one."""
+    return threading.get_native_id()
+
+
 def _sweep(target: Path) -> None:
     """Remove what killed writers of ``target`` have left beside it."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
-        pid, _, end = left.name.removeprefix(f".{target.name}.").partition(".")
-        if end in ("tmp", "old") and pid.isdecimal() and not _is_anothers(int(pid)):
+        writer, _, end = left.name.removeprefix(f".{target.name}.").partition(".")
+        if end in ("tmp", "old") and writer.isdecimal() and not _is_anothers(int(writer)):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
-def _is_anothers(pid: int) -> bool:
-    """Whether another process of that id lives on this machine."""
+def _is_anothers(writer: int) -> bool:
+    """Whether another thread of that id lives on this machine."""
     try:
-        os.kill(pid, 0)
+        os.kill(writer, 0)  # Linux finds threads by it, too
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return pid != os.getpid()
+    return writer != _writer()
 
 
 def sync_folder(path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,20 @@ def test_a_file_is_not_there_before_its_block_ends(tmp_path: Path) -> None:
         file.write("whole")
         assert not (tmp_path / "a.txt").exists()
     assert (tmp_path / "a.txt").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_threads_that_publish_one_name_at_once_all_succeed(tmp_path: Path) -> None:
+    together = threading.Barrier(8, timeout=30)
+
+    def write(number: int) -> None:
+        with publish(tmp_path / "a.txt", "w") as file:
+            together.wait()
+            file.write(f"{number}" * 1000)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))
+    assert len(set((tmp_path / "a.txt").read_text())) == 1, "one of them, whole"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 

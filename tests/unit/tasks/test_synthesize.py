@@ -291,8 +291,9 @@ def test_two_workers_publish_the_very_bytes_of_a_lone_one(monkeypatch: pytest.Mo
 
         async def propose(self, question: Question, prefix: Sequence[Step], *, num_candidates: int, seed: int) -> Any:
             asked.setdefault(threading.get_ident(), set()).add(question.id)
-            while len(asked) < 2:
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(30):  # the other one may have failed
+                while len(asked) < 2:
+                    await asyncio.sleep(0.001)
             return await drawn.propose(question, prefix, num_candidates=num_candidates, seed=seed)
 
     with ThreadPoolExecutor(2) as workers:
