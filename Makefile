@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help env evolve test check ui clean profile smollm2 vllm test-vllm
+.PHONY: help env evolve test check chaos ui clean profile smollm2 vllm test-vllm
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -20,14 +20,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 evolve: $(INSTALLED) ## run all rounds of params.yaml; again: only what has changed
 	@$(BIN)/python -m flows.evolve
 
-test: $(INSTALLED) ## every test that needs no other machine
-	$(BIN)/python -m pytest -m "not vllm"
+# One thread each: two processes with two threads each on two cores are many times slower than with one.
+TESTS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+
+test: $(INSTALLED) ## every test that needs no other machine and no hour
+	$(TESTS) -n 2 --dist loadfile -m "not vllm"
 
 check: $(INSTALLED) ## style, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/unit tests/golden tests/contract
+	$(TESTS) -q -n 2 -m "not slow" tests/unit tests/golden tests/contract
+
+chaos: $(INSTALLED) ## kill -9 and a full disk, many times (half an hour)
+	RSTAR_CHAOS_KILLS=50 RSTAR_CHAOS_REAL_KILLS=4 RSTAR_CHAOS_FLOW_KILLS=10 \
+		$(TESTS) -s -v --timeout 3600 -o session_timeout=0 tests/chaos tests/flows/test_kills.py
 
 ui: $(INSTALLED) ## Prefect and MLflow with a worker on 127.0.0.1; RSTAR_PREFECT_PORT, RSTAR_MLFLOW_PORT
 	@$(BIN)/python -m flows.ui
@@ -55,7 +62,7 @@ $(SERVING):
 	@touch $@
 
 test-vllm: $(INSTALLED) $(SERVING) ## the vLLM tests, against real servers on this machine (minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/vllm
+	$(TESTS) -q --timeout 900 -o session_timeout=0 tests/vllm
 
 clean: ## remove every result, cache and log here; .venv and .dvc-remote stay
 	rm -rf artifacts journal run mlruns mlflow.db .dvc/cache .dvc/tmp

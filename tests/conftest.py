@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,20 @@ os.environ.setdefault("RSTAR_SEARCH_PROCESSES", "1")  # another process would no
 settings.register_profile("steady", deadline=None)  # a busy machine is no failure
 settings.load_profile("steady")
 
+TRACKER = "multiprocessing.resource_tracker"  # Python's own, ends with its parent
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/*.txt; then review the diff")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """Whoever starts a process ends it: one left behind would hold the output of whatever runs the tests."""
+    before = set(psutil.Process().children(recursive=True))  # other workers are not ours
+    yield
+    left = [one for one in psutil.Process().children(recursive=True) if one not in before]
+    _, alive = psutil.wait_procs(left, timeout=10)
+    commands = {one.pid: " ".join(one.cmdline()) for one in alive if one.is_running()}
+    left_behind = {pid: command for pid, command in commands.items() if command and TRACKER not in command}
+    assert not left_behind, f"started and not ended: {left_behind}"

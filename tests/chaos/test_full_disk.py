@@ -12,6 +12,7 @@ from tests.chaos.conftest import Nursery, finish, made_in, workspace_at
 
 START_KIB, FACTOR = 192, 1.25
 OFTEN = 4
+pytestmark = pytest.mark.timeout(400)
 
 
 class SmallDisk:

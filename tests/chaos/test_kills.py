@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
+import pytest
 
 from rstar_core.io import read_problems
 from rstar_core.shards import read_trees
@@ -16,8 +17,9 @@ from tests.chaos.conftest import Nursery, finish, made_in, workspace_at
 from tests.chaos.nursery import STAGES
 
 ROOT = Path(__file__).parents[2]
-NUM_KILLS = int(os.environ.get("RSTAR_CHAOS_KILLS") or 50)
-NUM_REAL_KILLS = int(os.environ.get("RSTAR_CHAOS_REAL_KILLS") or 4)
+NUM_KILLS = int(os.environ.get("RSTAR_CHAOS_KILLS") or 6)  # make chaos: many more
+NUM_REAL_KILLS = int(os.environ.get("RSTAR_CHAOS_REAL_KILLS") or 1)
+pytestmark = pytest.mark.timeout(400)
 
 
 def stage_now(workspace: Path) -> str | None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_", "RSTAR_"))},
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -22,7 +23,13 @@ ENVIRONMENT = {
 
 def run(project: Path, *command: str, environment: Mapping[str, str] | None = None) -> str:
     done = subprocess.run(
-        command, cwd=project, env={**ENVIRONMENT, **(environment or {})}, capture_output=True, text=True
+        command,
+        cwd=project,
+        env={**ENVIRONMENT, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=380,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -63,7 +70,6 @@ def first_log(project: Path) -> str:
     return run(project, sys.executable, "-m", "flows.evolve")
 
 
-@pytest.mark.e2e
 def test_the_round_is_measured_in_every_way(project: Path, first_log: str) -> None:
     r0, r1 = json.loads((project / "artifacts/r1/summary.json").read_text())["rounds"]
     assert [r0["round_id"], r1["round_id"]] == ["r0", "r1"]
@@ -76,7 +82,6 @@ def test_the_round_is_measured_in_every_way(project: Path, first_log: str) -> No
     assert "| r1 " in first_log, "the table of rounds"
 
 
-@pytest.mark.e2e
 def test_everything_a_reader_looks_for_is_there(project: Path, first_log: str) -> None:
     made = project / "artifacts" / "r1"
     for name in ("trees/manifest.json", "trajectories/samples.md", "sft/card.md", "pairs/card.md", "rounds.png"):
@@ -87,7 +92,6 @@ def test_everything_a_reader_looks_for_is_there(project: Path, first_log: str) -
     assert {path.suffix for path in weights} <= {".safetensors", ".json", ".jinja"}, "no pickles"
 
 
-@pytest.mark.e2e
 def test_the_second_run_does_nothing(project: Path, first_log: str) -> None:
     lock = (project / "dvc.lock").read_bytes()
     assert "Data and pipelines are up to date" in run(project, "dvc", "status")
@@ -96,7 +100,6 @@ def test_the_second_run_does_nothing(project: Path, first_log: str) -> None:
     assert (project / "dvc.lock").read_bytes() == lock
 
 
-@pytest.mark.e2e
 def test_tracking_mirrors_the_files(project: Path, first_log: str) -> None:
     script = """
 import mlflow
@@ -111,12 +114,10 @@ print(len(runs), r1["metrics.summary/policy_pass_at_1"], len(mlflow.MlflowClient
     assert float(accuracy) == rows[1]["policy_pass@1"]["all"]
 
 
-@pytest.mark.e2e
 def test_results_were_pushed(project: Path, first_log: str) -> None:
     assert "in sync" in run(project, "dvc", "status", "--cloud")
 
 
-@pytest.mark.e2e
 def test_the_check_finds_every_link_from_problem_to_metric(project: Path, first_log: str) -> None:
     (line,) = [one for one in run(project, sys.executable, "-m", "tasks", "check").splitlines() if "checked: " in one]
     counts = {name: int(count) for count, name in (one.split() for one in line[9:].partition(";")[0].split(", "))}
