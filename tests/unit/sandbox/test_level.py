@@ -71,11 +71,17 @@ def showing_the_interpreter() -> str:
     return f"{hide} && mkdir {inner} && mount --bind /mnt {inner}"
 
 
+ROOT = Path(__file__).parents[3]
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become an ordinary user")
+@pytest.mark.skipif(
+    any(not one.stat().st_mode & 1 for one in (ROOT, *ROOT.parents)), reason="others can't read this folder"
+)
 def test_an_ordinary_user_gets_a_sandbox_too() -> None:
     probe = f"{sys.executable} -m rstar_core.sandbox --probe --params {PARAMS}"
     become = "exec setpriv --reuid 65534 --regid 65534 --clear-groups"
     command = ["unshare", "--mount", "sh", "-c", f"{showing_the_interpreter()} && {become} {probe}"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {"namespaces", "mounts", "seccomp"} <= set(done.stdout.partition(" (")[0].strip().split(", "))
