@@ -26,7 +26,7 @@ from flows.graph import Stage, closure, stale
 from flows.reproduce import reason, run_dvc, task_for
 from flows.servers import temporary_prefect
 from flows.times import times_table
-from rstar_core.config import load_params
+from rstar_core.config import Gate, load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
 from tasks.ending import end_in_time, say_ended
@@ -56,7 +56,7 @@ def evolve_round(round_id: str, rebuild: bool = False) -> State[Any]:
 
 @flow(flow_run_name="evolve")
 def evolve() -> State[Any]:
-    """All rounds of params.yaml in order; stops at a round whose accuracy fell by more than ``gate.max_drop``."""
+    """All rounds of params.yaml in order; stops at a round that is not one to build on (``stop_at_gate``)."""
 
     def work() -> None:
         params = load_params()
@@ -65,7 +65,7 @@ def evolve() -> State[Any]:
             stages = [stage for stage in closure(round_id, list(params.rounds)) if stage not in done]
             run_stages(round_id, stages)
             done.update(stages)
-            stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate.max_drop)
+            stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate)
 
     return outcome(work)
 
@@ -146,16 +146,38 @@ def close_tracking(environment: dict[str, str]) -> None:
         fail_round(environment[RUN_ID_VARIABLE])
 
 
-def stop_at_gate(rounds: Sequence[dict[str, Any]], max_drop: float) -> None:
-    """Raises UserError when the last round's greedy or System 2 accuracy fell by more than ``max_drop``."""
+def stop_at_gate(rounds: Sequence[dict[str, Any]], gate: Gate) -> None:
+    """Raises UserError when the last round is not one to build on: see ``Gate``, or nothing was found in it."""
+    last = rounds[-1]
+    if fault := fall(rounds, gate.max_drop) or emptiness(last) or chance(last, gate.min_ppm_margin):
+        raise UserError(f"the gate of {last['round_id']} is shut: {fault}; later rounds were not started")
+
+
+def fall(rounds: Sequence[dict[str, Any]], max_drop: float) -> str:
+    """How the last round's greedy or System 2 accuracy fell by more than ``max_drop``; empty where it did not."""
     for before, after in pairwise(rounds[-2:]):
         for metric in (key for key in after if key.startswith(GATED_METRICS)):
             old, new = accuracy(before, metric), accuracy(after, metric)
-            if old is not None and new is not None and old - new > max_drop:
-                raise UserError(
-                    f"the gate of {after['round_id']} is shut: {metric} fell from {old:.3f} to {new:.3f}, by more than "
-                    f"gate.max_drop = {max_drop}; later rounds were not started"
-                )
+            if old is not None and new is not None and not old - new <= max_drop:  # a NaN falls, too
+                return f"{metric} fell from {old:.3f} to {new:.3f}, by more than gate.max_drop = {max_drop}"
+    return ""
+
+
+def emptiness(row: dict[str, Any]) -> str:
+    """What the round should have found and did not."""
+    counts = {"num_trajectories": "trajectories", "num_pairs": "preference pairs"}
+    return next((f"it has no {name}" for key, name in counts.items() if row.get(key) == 0), "")
+
+
+def chance(row: dict[str, Any], min_margin: float) -> str:
+    """That the PPM ranks pairs no better than one that was trained on shuffled labels."""
+    learnt, control = row.get("ppm_accuracy"), row.get("ppm_accuracy_shuffled")
+    if learnt is None or control is None or learnt - control > min_margin:
+        return ""
+    return (
+        f"the PPM ranks {learnt:.3f} of the pairs right, one of shuffled labels {control:.3f}; the difference must be "
+        f"above gate.min_ppm_margin = {min_margin}"
+    )
 
 
 def accuracy(row: dict[str, Any], metric: str) -> float | None:

@@ -198,6 +198,7 @@ class Round(Section):
     num_candidates: Positive
     num_rollouts: Positive
     extra_rollouts: Count  # for problems still unsolved after num_rollouts
+    mixed_rollouts: Count  # for trees with right and wrong ends after num_rollouts: labels with more visits behind them
     num_trees: Positive  # trees (each its own seed) for problems still unsolved
 
 
@@ -215,6 +216,7 @@ class Curate(Section):
     top_k: Positive  # correct trajectories per problem, by mean Q (paper: 2)
     num_positives: Positive  # per node (paper: 2)
     num_negatives: Positive
+    min_visits: Positive  # behind each of the two steps of a pair (paper: 1)
     validation_fraction: Fraction  # of problems, for the PPM
     demonstrations: Fraction  # share of the demonstrations kept in the SFT mix
     keep_earlier_rounds: Fraction  # share of earlier rounds' pairs and trajectories kept in the mix
@@ -225,7 +227,10 @@ class TrainPolicy(Section):
 
 
 class TrainPpm(Section):
-    """The preference loss at the last token, and what a small PPM needs beside it; 0 three times is the paper's.
+    """The preference loss at the last token, and what a small PPM needs beside it.
+
+    The paper's: ``loss_scale`` 1 and 0 for the rest. The loss is -log σ(``loss_scale`` · (r+ - r-)): r is within -1
+    and 1, so that at scale 1 even a sure PPM has a loss, and one that errs hardly learns from it.
 
     ``token_weight`` times the preference loss of the mean score over all tokens that a text has to itself, and
     ``lm_weight`` times the next-token loss of the chosen texts (both as the verifiers of arXiv 2110.14168).
@@ -236,20 +241,26 @@ class TrainPpm(Section):
     token_weight: Annotated[float, Field(ge=0)]
     lm_weight: Annotated[float, Field(ge=0)]
     extra_layers: Annotated[int, Field(ge=0)]
+    loss_scale: Annotated[float, Field(gt=0)]
+    control: Fraction  # share of the nodes that a second PPM is trained on with shuffled labels: it must stay at chance
 
 
 class Evaluate(Section):
-    """Test-time search (System 2): ``num_trees`` trees per problem, PPM-guided, best PPM terminal of all."""
+    """Test-time search (System 2): ``num_trees`` PPM-guided trees per problem."""
 
     num_trees: Positive
     num_candidates: Positive
     num_rollouts: Positive
     temperature: Annotated[float, Field(gt=0)]  # lower than the search's: here errors teach nothing
     max_problems: Positive | None
+    num_judged: Count  # pairs and trajectories of the round that the oracle judges, where the problems have one
 
 
 class Gate(Section):
-    max_drop: Fraction  # a round that falls by more than this, greedy or System 2, stops the evolution
+    """What stops the evolution after a round."""
+
+    max_drop: Fraction  # greedy or System 2 fell by more than this
+    min_ppm_margin: float  # the PPM's pair accuracy is not above its shuffled control's by more than this
 
 
 class Params(Section):

@@ -34,6 +34,7 @@ from rstar_core.types import (
     StepKind,
     Terminal,
     Trajectory,
+    TrueStates,
 )
 
 _STEP = pa.struct([("kind", pa.string()), ("body", pa.string()), ("output", pa.string())])
@@ -62,6 +63,7 @@ _NODE = pa.struct(
         ("num_samples", pa.int32()),
     ]
 )
+TRUE_STATES = pa.schema([("problem_id", pa.string()), ("probe", pa.string()), ("values", pa.list_(pa.string()))])
 _CANDIDATE = pa.struct(
     [
         ("text", pa.string()),
@@ -121,8 +123,10 @@ PREDICTIONS = pa.schema(
         ("level", pa.int32()),
         ("method", pa.string()),
         ("tree_index", pa.int32()),
+        ("leaf", pa.int32()),
         ("answer", pa.string()),
-        ("score", pa.float64()),
+        ("scores", pa.list_(pa.float64())),
+        ("frequency", pa.float64()),
         ("answer_class", pa.int32()),
         ("verdict", pa.string()),
     ]
@@ -323,6 +327,20 @@ def read_trajectories(path: Path | str) -> list[Trajectory]:
 
 def write_predictions(path: Path | str, predictions: Iterable[Prediction]) -> int:
     return write_table(path, predictions, PREDICTIONS)
+
+
+def read_predictions(path: Path | str) -> list[Prediction]:
+    return [Prediction(**{**row, "scores": tuple(row["scores"])}) for row in read_table(path, PREDICTIONS)]
+
+
+def write_true_states(path: Path | str, states: Iterable[TrueStates]) -> int:
+    return write_table(path, states, TRUE_STATES)
+
+
+def read_true_states(path: Path | str) -> dict[str, TrueStates]:
+    """By problem id."""
+    rows = (TrueStates(**{**row, "values": tuple(row["values"])}) for row in read_table(path, TRUE_STATES))
+    return {states.problem_id: states for states in rows}
 
 
 def write_pairs(path: Path | str, pairs: Iterable[PreferencePair]) -> int:

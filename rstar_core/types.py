@@ -53,6 +53,18 @@ class Demonstration:
     code_steps: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TrueStates:
+    """The oracle of a generated problem: what ``probe``, a line of code, prints after each step of a right program.
+
+    For judging, never for training: only ``evaluate`` reads it.
+    """
+
+    problem_id: str
+    probe: str
+    values: tuple[str, ...]
+
+
 class StepKind(StrEnum):
     """Which marker closes the step (spec section 1)."""
 
@@ -216,17 +228,26 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one search answered to a held-out problem.
+    """One answer to a held-out problem: an answered terminal that a search's rollouts reached.
 
-    ``method`` is greedy or system; ``score`` is the guide's, null where there is no ``answer``. Equal answers to one
-    problem have one ``answer_class``. ``verdict`` on the truth is equal, different or undecided.
+    A tree without any has one row without an ``answer``, and ``leaf`` 0. ``method`` is greedy, flat or system.
+    ``scores`` are the guide's, one for each step on the way, the last being the answer's. ``frequency`` is the product
+    of the shares of the samples that each of the steps had: how often the policy alone would have written this text.
+    Equal answers to one problem have one ``answer_class``. ``verdict`` on the truth is equal, different or undecided.
     """
 
     problem_id: str
     level: int
     method: str
     tree_index: int
+    leaf: int
     answer: str | None
-    score: float | None
+    scores: tuple[float, ...]
+    frequency: float
     answer_class: int | None
     verdict: str
+
+    @property
+    def score(self) -> float:
+        """The guide's score of the whole solution; below every score where there is none."""
+        return self.scores[-1] if self.scores else -2.0

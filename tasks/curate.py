@@ -247,7 +247,8 @@ def mix_pairs(
 def new_pairs(round_id: str, evidence: Evidence, curate: Curate) -> list[PreferencePair]:
     """One problem's pairs. Their keys name the round, so that rounds can share a file."""
     numbers = curate.num_positives, curate.num_negatives
-    inner = (pair for tree, verdicts in evidence.judged_trees for pair in node_pairs(tree, verdicts, *numbers))
+    judged = evidence.judged_trees
+    inner = (pair for tree, verdicts in judged for pair in node_pairs(tree, verdicts, *numbers, curate.min_visits))
     final = final_pairs(evidence.trajectories, *numbers)
     return [replace(pair, node_key=f"{round_id}/{pair.node_key}") for pair in (*inner, *final)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,19 +19,22 @@ from rstar_core.config import Engine, Evaluate, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.engines.load import Models, has_ppm, load_policy
 from rstar_core.errors import UserError
-from rstar_core.io import read_problems, write_predictions
+from rstar_core.io import read_pairs, read_problems, read_trajectories, read_true_states, write_predictions
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import journal_key
 from rstar_core.mcts.recording import recorded_trees
 from rstar_core.mcts.scheduler import Growth, Job, grow
 from rstar_core.mcts.search import Budget, Parts, guides_judge
-from rstar_core.metrics import majority_vote, share_by_level
+from rstar_core.mcts.tree import ROOT
+from rstar_core.metrics import bootstrap_interval, majority_vote, share_by_level, weighted_vote
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
+from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
-from rstar_core.types import Prediction, Problem, SearchTree, Terminal
+from rstar_core.types import Prediction, PreferencePair, Problem, SearchTree, Terminal, Trajectory
+from tasks.oracle import Labelled, Oracle, judge_pairs, judge_trajectories, step_accuracy
 
-GREEDY, SYSTEM = "greedy", "system"
+GREEDY, FLAT, SYSTEM = "greedy", "flat", "system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,9 @@ def evaluate(
     benchmark: Path,
     policy: Path,
     ppm: Path,
+    oracle: Path,
+    pairs: Path | None = None,
+    trajectories: Path | None = None,
     predictions: Path,
     seed: Seed,
     engine: Engine,
@@ -57,13 +64,21 @@ def evaluate(
     sandbox: SandboxLimits,
     evaluate: Evaluate,
 ) -> dict[str, Any]:
-    """Answer the held-out problems; the truth is looked at only when all searches, of both methods, have ended.
+    """Answer the held-out problems; the truth is looked at only when all searches, of all methods, have ended.
 
     Metrics, each a share by ``all`` and ``level_<n>``: ``policy_pass@1`` is the policy alone, greedy, one sample.
-    With N trees for each problem, ``system@N`` is the answer that the PPM scores best, ``majority@N`` the answer
-    that most trees end with, and ``pass@N`` says whether any of the N is right, which only the truth can tell. These
-    three are null where the round has no PPM. Beside them ``num_problems``, ``num_trees`` (N), ``num_tokens`` (that
-    the policy wrote), ``num_undecided`` answers and ``num_failed`` trees whose search was given up; both are wrong.
+    With N trees for each problem (``num_trees``) and all their answered terminals: ``system@N`` is the answer with
+    the most weight, a terminal's being its frequency times (1 + the PPM's score) / 2; ``best@N`` is the terminal that
+    the PPM scores best; ``majority@N`` lets each tree's best terminal vote; ``pass@N`` says whether any is right,
+    which only the truth can tell. ``flat@K`` and ``flat_pass@K`` are self-consistency and its bound: as many samples
+    as the trees have rollouts (``num_samples``), without search or PPM. All but the first are null without a PPM.
+    ``interval`` has for each the 95 % bootstrap interval over problems, and for ``system_minus_policy``, paired.
+    ``curve`` has them by the number of trees.
+
+    By the oracle, null without one: ``ppm_step_accuracy`` (of the system's solutions, see ``oracle.step_accuracy``),
+    and of the round's own training data ``pair_label_noise``, ``pair_chosen_right``, ``pair_rejected_wrong`` and
+    ``right_with_wrong_step``. Beside them ``num_problems``, ``num_tokens`` (that the policy wrote, also by method),
+    ``num_undecided`` answers and ``num_failed`` trees whose search was given up; both are wrong.
 
     Raises:
         UserError: an input is missing or empty.
@@ -78,28 +93,47 @@ def evaluate(
     with closing(open_journal(journal_key("evaluate", round_id, (benchmark, policy, ppm), params))) as journal:
         started = time.monotonic()
 
-        async def work() -> tuple[list[Growth], float, list[_Marks], str]:
-            async with models, open_sandbox(sandbox) as box, GraderSandbox() as graders:
+        async def work() -> tuple[list[Growth], float, list[_Marks], Row, str]:
+            async with models, open_sandbox(sandbox) as opened, GraderSandbox() as graders:
+                box = RememberingSandbox(opened)
                 exam = _Exam(round_id, seed, box, Grader(graders), journal, engine.num_concurrent_trees, problems)
                 growths = [await exam.sit(method) for method in its_methods]
                 seconds = time.monotonic() - started
-                return growths, seconds, [await exam.mark(method) for method in its_methods], box.level
+                marks = [await exam.mark(method) for method in its_methods]
+                judge = Oracle(read_true_states(oracle), box)
+                judged = {
+                    **await judge_pairs(judge, read_both(pairs), evaluate.num_judged),
+                    **await judge_trajectories(judge, read_verified(trajectories), evaluate.num_judged),
+                    "ppm_step_accuracy": step_accuracy(await exam.labelled(its_methods[-1], marks[-1], judge)),
+                }
+                return growths, seconds, marks, judged, box.level
 
-        growths, seconds, marks, level = asyncio.run(work())
+        growths, seconds, marks, judged, level = asyncio.run(work())
         answered = [prediction for its in marks for prediction in its.predictions]
         write_predictions(predictions, answered)
         journal.discard()
+    tokens = {f"num_tokens_{method.name}": its.num_tokens for method, its in zip(its_methods, marks, strict=True)}
     totals = {name: sum(getattr(its, name) for its in marks) for name in ("num_tokens", "num_failed")}
     rate = sum(growth.num_tokens for growth in growths) / seconds  # what the journal had is not this run's
     timings = {"tokens/s": round(rate, 1), "sandbox": level}
-    return {**accuracies(answered), **totals, "timings": timings}
+    return {**accuracies(answered), **judged, **totals, **tokens, "timings": timings}
+
+
+def read_both(pairs: Path | None) -> list[PreferencePair]:
+    """The round's training and validation pairs; r0 has none."""
+    return [pair for name in ("train", "validation") for pair in read_pairs(pairs / f"{name}.parquet")] if pairs else []
+
+
+def read_verified(trajectories: Path | None) -> list[Trajectory]:
+    return read_trajectories(trajectories / "trajectories.parquet") if trajectories else []
 
 
 def methods(models: Models, ppm: Path, search: Search, evaluate: Evaluate) -> list[Method]:
-    """Greedy is a search of one candidate and one rollout; the system needs a PPM."""
+    """Greedy is a search of one candidate and one rollout, as is a flat sample; the last, the system, needs a PPM."""
     depth, uct_c = search.max_depth, search.uct_c
     greedy = models.policy(0.0, 1.0, search.max_step_tokens)
-    alone = Method(GREEDY, greedy, ZeroReward(), Budget(1, 1, 0, depth, uct_c, None), 1)
+    one = Budget(1, 1, 0, depth, uct_c, None)
+    alone = Method(GREEDY, greedy, ZeroReward(), one, 1)
     if not has_ppm(ppm):
         return [alone]
     budget = Budget(
@@ -112,7 +146,8 @@ def methods(models: Models, ppm: Path, search: Search, evaluate: Evaluate) -> li
         num_parallel_leaves=search.num_parallel_leaves,
     )
     sampler = models.policy(evaluate.temperature, search.top_p, search.max_step_tokens)
-    return [alone, Method(SYSTEM, sampler, models.guide("ppm", ppm), budget, evaluate.num_trees)]
+    flat = Method(FLAT, sampler, ZeroReward(), one, evaluate.num_trees * evaluate.num_rollouts)
+    return [alone, flat, Method(SYSTEM, sampler, models.guide("ppm", ppm), budget, evaluate.num_trees)]
 
 
 # --- answers --------------------------------------------------------------------------------------------------
@@ -169,26 +204,43 @@ class _Exam:
             tree_index=tree_index,
             parts=Parts(method.policy, method.guide, self.sandbox, guides_judge),
             budget=method.budget,
-            seed=derived_seed(self.seed, "evaluate", self.round_id, problem.id, tree_index),
+            seed=derived_seed(self.seed, "evaluate", self.round_id, method.name, problem.id, tree_index),
         )
 
     async def _grade(self, method: str, problem: Problem, trees: Sequence[SearchTree]) -> list[Prediction]:
-        """One prediction for each tree, its best terminal's."""
-        best = [best_terminal(tree) for tree in trees]
-        classes = await answer_classes([answer for answer, _ in best], self.grader)
+        """One prediction for each answered terminal that was reached, or one without an answer for a tree."""
+        ends = [(tree, leaf) for tree in trees for leaf in reached(tree) or [ROOT]]
+        answers = [tree.nodes[leaf].answer for tree, leaf in ends]
+        classes = await answer_classes(answers, self.grader)
         return [
             Prediction(
                 problem_id=problem.id,
                 level=problem.level,
                 method=method,
                 tree_index=tree.tree_index,
+                leaf=leaf,
                 answer=answer,
-                score=score,
+                scores=tuple(tree.nodes[index].prior_value for index in tree.path(leaf)),
+                frequency=frequency(tree, leaf),
                 answer_class=answer_class,
                 verdict=await self._verdict(problem, answer),
             )
-            for tree, (answer, score), answer_class in zip(trees, best, classes, strict=True)
+            for (tree, leaf), answer, answer_class in zip(ends, answers, classes, strict=True)
         ]
+
+    async def labelled(self, method: Method, marks: _Marks, oracle: Oracle) -> list[Labelled]:
+        """A right and a wrong solution of each problem, where there are, with the oracle's first wrong step."""
+        chosen: dict[tuple[str, bool], Prediction] = {}
+        for one in marks.predictions:
+            if one.answer is not None and method.name == SYSTEM and oracle.knows(one.problem_id):
+                chosen.setdefault((one.problem_id, _is_correct(one)), one)
+        keys = [f"{method.name}/{one.problem_id}/{one.tree_index}" for one in chosen.values()]
+        trees = recorded_trees(self.journal, keys)
+        steps = [tree.steps(one.leaf) for tree, one in zip(trees, chosen.values(), strict=True)]
+        firsts = await asyncio.gather(
+            *(oracle.first_wrong(one.problem_id, its) for one, its in zip(chosen.values(), steps, strict=True))
+        )
+        return [(first, one.scores[:-1]) for first, one in zip(firsts, chosen.values(), strict=True)]
 
     async def _verdict(self, problem: Problem, answer: str | None) -> Verdict:
         if answer is None:
@@ -200,30 +252,97 @@ def record_key(method: Method, problem: Problem, tree_index: int) -> str:
     return f"{method.name}/{problem.id}/{tree_index}"
 
 
-def best_terminal(tree: SearchTree) -> tuple[str | None, float | None]:
-    """The answer that the guide scores best among those that were reached, and its score; the first of equals."""
-    reached = [node for node in tree.nodes if node.terminal is Terminal.ANSWERED and node.reward is not None]
-    if not reached:
-        return None, None
-    best = max(reached, key=lambda node: node.reward or 0.0)
-    return best.answer, best.reward
+def reached(tree: SearchTree) -> list[int]:
+    """The answered terminals that rollouts ended at."""
+    nodes = enumerate(tree.nodes)
+    return [leaf for leaf, node in nodes if node.terminal is Terminal.ANSWERED and node.reward is not None]
+
+
+def frequency(tree: SearchTree, leaf: int) -> float:
+    """How often the policy alone would have written this: the product of its steps' shares of their siblings' samples.
+
+    Candidates with the same text are one child; without this, a text that was sampled once would weigh as much as one
+    that was sampled every time.
+    """
+    samples: Counter[int] = Counter()
+    for node in tree.nodes[1:]:
+        samples[node.parent] += node.num_samples
+    return math.prod(tree.nodes[index].num_samples / samples[tree.nodes[index].parent] for index in tree.path(leaf))
 
 
 # --- accuracies -----------------------------------------------------------------------------------------------
 
 
-def accuracies(predictions: Sequence[Prediction]) -> dict[str, Any]:
+Own = list[Prediction]  # one method's, to one problem
+Row = dict[str, Any]
+
+
+def accuracies(predictions: Sequence[Prediction]) -> Row:
     """The metrics that ``evaluate`` names, from its predictions; each problem's are in the order of their trees."""
-    alone, system = (_by_problem(predictions, method) for method in (GREEDY, SYSTEM))
+    alone, flat, system = (_by_problem(predictions, method) for method in (GREEDY, FLAT, SYSTEM))
+    num_trees = max((one.tree_index + 1 for own in system for one in own), default=None)
+    verdicts = {**_flat(alone, flat), **_system(system)}
+    shares = {name: _share(groups) if groups else None for name, groups in verdicts.items()}
+    intervals = {
+        name: bootstrap_interval([right for _, right in groups]) for name, groups in verdicts.items() if groups
+    }
+    if system:
+        pairs = zip(verdicts["system@N"], verdicts["policy_pass@1"], strict=True)
+        intervals["system_minus_policy"] = bootstrap_interval([int(one) - int(other) for (_, one), (_, other) in pairs])
     return {
-        "policy_pass@1": _share(alone, lambda own: own[0]),
-        "system@N": _share(system, lambda own: max(own, key=_score)),
-        "majority@N": _share(system, _most_voted),
-        "pass@N": _share(system, lambda own: next(filter(_is_correct, own), own[0])),
+        **shares,
+        "interval": intervals,
+        "curve": {str(number): _point(system, number) for number in range(1, (num_trees or 0) + 1)},
         "num_problems": len(alone),
-        "num_trees": max(map(len, system), default=None),
+        "num_trees": num_trees,
+        "num_samples": max(map(len, flat), default=None),
         "num_undecided": sum(one.verdict == Verdict.UNDECIDED for one in predictions),
     }
+
+
+Verdicts = list[tuple[int, bool]]  # level and whether it is right, by problem
+
+
+def _flat(alone: Sequence[Own], flat: Sequence[Own]) -> dict[str, Verdicts]:
+    return {
+        "policy_pass@1": [(own[0].level, _is_correct(own[0])) for own in alone],
+        "flat@K": [(own[0].level, _is_right(own, majority_vote(one.answer_class for one in own))) for own in flat],
+        "flat_pass@K": [(own[0].level, any(map(_is_correct, own))) for own in flat],
+    }
+
+
+def _system(groups: Sequence[Own]) -> dict[str, Verdicts]:
+    ways: dict[str, Callable[[Own], bool]] = {
+        "system@N": lambda own: _is_right(own, weighted_vote((one.answer_class, _weight(one)) for one in own)),
+        "best@N": lambda own: _is_correct(max(own, key=lambda one: one.score)),
+        "majority@N": lambda own: _is_right(own, majority_vote(one.answer_class for one in _best_of_trees(own))),
+        "pass@N": lambda own: any(map(_is_correct, own)),
+    }
+    return {name: [(own[0].level, way(own)) for own in groups] for name, way in ways.items()}
+
+
+def _point(groups: Sequence[Own], num_trees: int) -> dict[str, float]:
+    """The system's accuracies with the first ``num_trees`` trees."""
+    few = [[one for one in own if one.tree_index < num_trees] for own in groups]
+    return {name: _share(verdicts)["all"] for name, verdicts in _system(few).items()}
+
+
+def _weight(prediction: Prediction) -> float:
+    return prediction.frequency * (1 + prediction.score) / 2
+
+
+def _best_of_trees(own: Own) -> list[Prediction]:
+    """The terminal of each tree that the PPM scores best; the first of equals."""
+    best: dict[int, Prediction] = {}
+    for one in own:
+        if one.tree_index not in best or one.score > best[one.tree_index].score:
+            best[one.tree_index] = one
+    return list(best.values())
+
+
+def _is_right(own: Own, answer_class: int | None) -> bool:
+    """Whether the answers of ``answer_class`` are; no answer is not."""
+    return any(one.answer_class == answer_class and _is_correct(one) for one in own if one.answer is not None)
 
 
 def _by_problem(predictions: Sequence[Prediction], method: str) -> list[list[Prediction]]:
@@ -234,20 +353,9 @@ def _by_problem(predictions: Sequence[Prediction], method: str) -> list[list[Pre
     return list(groups.values())
 
 
-def _share(
-    groups: Sequence[list[Prediction]], chosen: Callable[[list[Prediction]], Prediction]
-) -> dict[str, float] | None:
-    return share_by_level((own[0].level, _is_correct(chosen(own))) for own in groups) if groups else None
+def _share(verdicts: Verdicts) -> dict[str, float]:
+    return share_by_level(verdicts)
 
 
 def _is_correct(prediction: Prediction) -> bool:
     return prediction.verdict == Verdict.EQUAL
-
-
-def _score(prediction: Prediction) -> float:
-    return -math.inf if prediction.score is None else prediction.score
-
-
-def _most_voted(own: list[Prediction]) -> Prediction:
-    winner = majority_vote(one.answer_class for one in own)
-    return next((one for one in own if one.answer_class == winner), own[0])

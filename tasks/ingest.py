@@ -16,7 +16,7 @@ from rstar_core.answers.equivalence import GRADER_VERSION, Ruling, Verdict, ruli
 from rstar_core.answers.gold import cheap_gold_ruling, gold_ruling
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import FileSource, Ingest, Source, Split
-from rstar_core.io import write_demonstrations, write_problems
+from rstar_core.io import write_demonstrations, write_problems, write_true_states
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.journal.sharded import by_shard
@@ -33,14 +33,15 @@ _AT_ONCE = 512
 
 
 def ingest(
-    *, data: Path, train: Path, benchmark: Path, demonstrations: Path, rejected: Path, ingest: Ingest
+    *, data: Path, train: Path, benchmark: Path, demonstrations: Path, oracle: Path, rejected: Path, ingest: Ingest
 ) -> dict[str, float]:
     """Gather the problems of all sources into disjoint splits.
 
     ``data`` is where files lie whose changes are seen; others can be read too, which is said on stderr. Everything is
     loaded before anything is written. Killed and started again, the stage reads its sources anew and goes
     on with the gold answers that were not judged yet. A problem whose answer the grader can't read is set aside: nobody
-    could be right there. ``rejected`` lists each refused row as JSON: file, line, reason.
+    could be right there. ``oracle`` holds, of generated problems, the true state after each step, for judging only.
+    ``rejected`` lists each refused row as JSON: file, line, reason.
     Metrics: ``num_<split>``, ``num_bad``, ``num_duplicates``, ``num_without_program``, ``num_ungradable``, and for each
     source ``<source>/num_<split>`` and, if any, ``<source>/num_duplicates``.
 
@@ -60,6 +61,7 @@ def ingest(
         write_problems(train, [entry.problem for entry in kept["train"]])
         write_problems(benchmark, [entry.problem for entry in kept["benchmark"]])
         write_demonstrations(demonstrations, [Demonstration(e.problem, e.code_steps) for e in kept["demonstrations"]])
+        write_true_states(oracle, [e.states for split in ("train", "benchmark") for e in kept[split] if e.states])
         _write_rejections(rejected, rejections)
         journal.discard()
     return {

@@ -14,16 +14,15 @@ from typing import Any
 
 from rstar_core.errors import UserError
 from rstar_core.io import (
-    PREDICTIONS,
     read_json,
     read_pairs,
+    read_predictions,
     read_problems,
     read_sft_examples,
-    read_table,
     read_trajectories,
 )
 from rstar_core.shards import MANIFEST, stream_trees
-from rstar_core.types import Prediction, PreferencePair, SearchTree, SftExample, Trajectory
+from rstar_core.types import PreferencePair, SearchTree, SftExample, Trajectory
 
 ARTIFACTS = Path("artifacts")
 PROBLEMS = ARTIFACTS / "problems"
@@ -178,7 +177,7 @@ def metrics() -> Iterator[str]:
 def _metric_faults(path: Path, known: set[str]) -> Iterator[str]:
     from tasks.evaluate import accuracies
 
-    predictions = [Prediction(**row) for row in read_table(path, PREDICTIONS)]
+    predictions = read_predictions(path)
     strange = sorted({one.problem_id for one in predictions} - known)
     yield f"{path}: problem {strange[0]} is not among the held-out problems" if strange else ""
     stated = path.parent / "metrics" / "evaluate.json"

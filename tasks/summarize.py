@@ -16,13 +16,25 @@ Row = dict[str, Any]
 Rates = Mapping[str, float]  # shares within 0 and 1, by "all" and "level_<n>"
 
 SEARCH_STAGES = ("synthesize", "verify", "curate", "train_policy", "train_ppm")
-ACCURACIES = ("policy_pass@1", "system@N", "majority@N", "pass@N")
+ACCURACIES = ("policy_pass@1", "system@N", "best@N", "majority@N", "flat@K", "pass@N", "flat_pass@K")
 NAMES = {
     "policy_pass@1": "greedy pass@1",
-    "system@N": "System 2 (system@{})",
-    "majority@N": "majority@{}",
-    "pass@N": "pass@{}",
+    "system@N": "System 2 (system@{N})",
+    "best@N": "best@{N}",
+    "majority@N": "majority@{N}",
+    "flat@K": "flat@{K}",
+    "pass@N": "pass@{N}",
+    "flat_pass@K": "flat pass@{K}",
 }
+PPM_ACCURACIES = {
+    "ppm_accuracy_step": "PPM, step pairs",
+    "ppm_accuracy_final": "PPM, final pairs",
+    "policy_accuracy_step": "policy's likelihood, step pairs",
+    "policy_accuracy_final": "policy's likelihood, final pairs",
+    "ppm_accuracy_shuffled": "PPM of shuffled labels",
+}
+PPM_FIELDS = ("ppm_accuracy", *PPM_ACCURACIES, "ppm_accuracy_training")
+ORACLES = ("ppm_step_accuracy", "pair_label_noise", "pair_chosen_right", "pair_rejected_wrong", "right_with_wrong_step")
 _ABSENT = "–"
 
 
@@ -55,7 +67,7 @@ def first_row(round_id: str, folder: Path) -> Row:
     return {
         **_evaluation(round_id, folder),
         "coverage": None,
-        "ppm_accuracy": None,
+        **dict.fromkeys(PPM_FIELDS),
         "num_problems": None,
         "num_trajectories": None,
         "num_pairs": None,
@@ -68,7 +80,7 @@ def searched_row(round_id: str, folder: Path) -> Row:
     return {
         **_evaluation(round_id, folder),
         "coverage": _required(folder / "verify.json", verify, "coverage"),
-        "ppm_accuracy": train_ppm.get("ppm_accuracy"),
+        **{name: train_ppm.get(name) for name in PPM_FIELDS},
         "num_problems": synthesize.get("num_problems"),
         "num_trajectories": verify.get("num_trajectories"),
         "num_pairs": curate.get("num_pairs"),
@@ -79,7 +91,10 @@ def searched_row(round_id: str, folder: Path) -> Row:
 def _evaluation(round_id: str, folder: Path) -> Row:
     measured = _stage(folder, "evaluate")
     _required(folder / "evaluate.json", measured, "policy_pass@1")
-    return {"round_id": round_id, **{key: measured.get(key) for key in ("num_trees", *ACCURACIES)}}
+    return {
+        "round_id": round_id,
+        **{key: measured.get(key) for key in ("num_trees", "num_samples", *ACCURACIES, "interval", *ORACLES)},
+    }
 
 
 def _tokens(folder: Path, trainings: Sequence[str]) -> dict[str, int | None]:
@@ -109,10 +124,13 @@ def levels_of(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: int(name.rpartition("_")[2]))
 
 
-def number_of_trees(rows: Sequence[Row]) -> str:
-    """The N of system@N, or the letter where rounds differ in it."""
-    numbers = {row["num_trees"] for row in rows if row["num_trees"] is not None}
-    return str(numbers.pop()) if len(numbers) == 1 else "N"
+def names_of(rows: Sequence[Row]) -> dict[str, str]:
+    """What accuracies are called, with the numbers of trees and samples, or the letters where rounds differ in them."""
+    numbers = {
+        letter: {row[key] for row in rows if row[key]} for letter, key in (("N", "num_trees"), ("K", "num_samples"))
+    }
+    told = {letter: found.pop() if len(found) == 1 else letter for letter, found in numbers.items()}
+    return {key: name.format(**told) for key, name in NAMES.items()}
 
 
 # --- table ----------------------------------------------------------------------------------------------------
@@ -120,13 +138,29 @@ def number_of_trees(rows: Sequence[Row]) -> str:
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     with publish(path, "w") as handle:
-        handle.write("\n\n".join(aligned(table) for table in (overview(rows), by_level(rows)) if table) + "\n")
+        handle.write("\n\n".join(aligned(table) for table in tables(rows) if table) + "\n")
+
+
+def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
+    return [overview(rows), preferences(rows), by_level(rows)]
+
+
+def preferences(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and a line for each round with preference pairs: the PPM, what it is held against, and its labels."""
+    shown = {
+        **PPM_ACCURACIES,
+        "ppm_accuracy_training": "PPM, training pairs",
+        "ppm_step_accuracy": "first errors found (F1)",
+        "pair_label_noise": "label noise of pairs",
+        "right_with_wrong_step": "right answers by a wrong step",
+    }
+    lines = [[row["round_id"], *(percent(row[key]) for key in shown)] for row in rows if row["num_pairs"]]
+    return [["preferences", *shown.values()], *lines] if lines else []
 
 
 def overview(rows: Sequence[Row]) -> list[list[str]]:
     """Header and one line for each round."""
-    trees = number_of_trees(rows)
-    accuracies = [NAMES[key].format(trees) for key in ACCURACIES]
+    accuracies = list(names_of(rows).values())
     header = ["round", "coverage", *accuracies, "PPM accuracy", "trajectories", "pairs", "tokens"]
     return [header, *([row["round_id"], *_overview_cells(row)] for row in rows)]
 
@@ -143,7 +177,7 @@ def _overview_cells(row: Row) -> Iterator[str]:
 
 def by_level(rows: Sequence[Row]) -> list[list[str]]:
     """Header and one line for each round and measure; empty where the problems have no levels."""
-    measures = {"policy_pass@1": "greedy pass@1", "coverage": "coverage"}
+    measures = {"policy_pass@1": "greedy pass@1", "system@N": names_of(rows)["system@N"], "coverage": "coverage"}
     levels = levels_of(rows, tuple(measures))
     if not levels:
         return []
@@ -185,47 +219,92 @@ def write_plot(path: Path, rows: Sequence[Row]) -> None:
 _STYLES = {
     "policy_pass@1": {"color": "#0072B2", "marker": "o"},
     "system@N": {"color": "#D55E00", "marker": "s"},
-    "majority@N": {"color": "#007A5A", "marker": "^"},
+    "flat@K": {"color": "#007A5A", "marker": "^"},
     "pass@N": {"color": "#6B6B6B", "marker": "D", "linestyle": "--"},
+    "coverage": {"color": "#CC79A7", "marker": "v", "linestyle": ":"},
 }
+_PPM_STYLES = {
+    "ppm_accuracy_step": {"color": "#D55E00", "marker": "s"},
+    "ppm_accuracy_final": {"color": "#D55E00", "marker": "o", "linestyle": "--"},
+    "policy_accuracy_step": {"color": "#0072B2", "marker": "s"},
+    "policy_accuracy_final": {"color": "#0072B2", "marker": "o", "linestyle": "--"},
+    "ppm_accuracy_shuffled": {"color": "#6B6B6B", "marker": "x", "linestyle": ":"},
+}
+_LABELLED = ("policy_pass@1", "system@N")
 _LABEL_GAP = 0.045  # height of a label, in the axis' units
 
 
 def draw_figure(path: Path, rows: Sequence[Row]) -> None:
-    """A PNG: accuracy by round, and greedy accuracy by level. The same rows give the same bytes."""
+    """A PNG: accuracies, PPM, levels and tokens by round. The same rows give the same bytes."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     levels = levels_of(rows, ("policy_pass@1",))
     with style.context("default"):
-        figure = Figure(figsize=(12 if levels else 7, 4.8), dpi=120, layout="constrained")
+        figure = Figure(figsize=(13, 9), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(1, 2 if levels else 1, squeeze=False, width_ratios=[1.3, 1] if levels else [1])[0]
-        _draw_accuracies(axes[0], rows)
+        axes = figure.subplots(2, 2, width_ratios=[1.3, 1])
+        _draw_accuracies(axes[0][0], rows)
+        _draw_ppm(axes[1][0], rows)
         if levels:
-            _draw_levels(axes[1], rows, levels)
+            _draw_levels(axes[0][1], rows, levels)
+        else:
+            axes[0][1].axis("off")
+        _draw_tokens(axes[1][1], rows)
         with publish(path) as handle:
             figure.savefig(handle, format="png", metadata={"Software": None})
 
 
 def _draw_accuracies(axes: Any, rows: Sequence[Row]) -> None:
+    names = {**names_of(rows), "coverage": "coverage (training problems)"}
+    for key, its in _STYLES.items():
+        _draw_line(axes, {x: row[key]["all"] for x, row in enumerate(rows) if row[key]}, names[key], its)
+    for x, row in enumerate(rows):
+        _label_points(axes, x, {key: row[key]["all"] for key in _LABELLED if row[key]})
+    axes.set(title="Accuracy on held-out problems, and coverage", ylabel="problems solved")
+    _dress(axes, rows)
+
+
+def _draw_ppm(axes: Any, rows: Sequence[Row]) -> None:
+    for key, its in _PPM_STYLES.items():
+        points = {x: row[key] for x, row in enumerate(rows) if row[key] is not None}
+        _draw_line(axes, points, PPM_ACCURACIES[key], its)
+    axes.axhline(0.5, color="black", linewidth=0.8, alpha=0.4)
+    axes.set(title="Pairs of unseen problems ranked right", ylabel="pairs")
+    _dress(axes, rows)
+
+
+def _draw_line(axes: Any, points: Mapping[int, float], name: str, its_style: Mapping[str, Any]) -> None:
+    if points:
+        axes.plot(list(points), list(points.values()), label=name, **its_style)
+
+
+def _dress(axes: Any, rows: Sequence[Row]) -> None:
+    """Rounds along, shares up, and a legend where there is anything to tell."""
     from matplotlib.ticker import PercentFormatter
 
-    trees = number_of_trees(rows)
-    for key in ACCURACIES:
-        points = [(x, row[key]["all"]) for x, row in enumerate(rows) if row[key]]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=NAMES[key].format(trees), **_STYLES[key])
-    for x, row in enumerate(rows):
-        _label_points(axes, x, {key: row[key]["all"] for key in ACCURACIES if row[key]})
-    axes.set(title="Accuracy on held-out problems", xlabel="round", ylabel="problems solved", ylim=(0, 1))
+    axes.set(xlabel="round", ylim=(0, 1.02))
     axes.set_xticks(range(len(rows)), [row["round_id"] for row in rows])
     axes.set_xlim(-0.3, len(rows) - 0.4)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", framealpha=1)
+    if axes.lines and axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", framealpha=1, fontsize=8)
+
+
+def _draw_tokens(axes: Any, rows: Sequence[Row]) -> None:
+    """Bars of millions, one part for each use."""
+    bottom = [0.0] * len(rows)
+    for use, color in (("synthesize", "#D55E00"), ("evaluate", "#0072B2"), ("train", "#BBBBBB")):
+        heights = [(row["tokens"].get(use) or 0) / 1e6 for row in rows]
+        axes.bar(range(len(rows)), heights, bottom=bottom, label=use, color=color)
+        bottom = [one + more for one, more in zip(bottom, heights, strict=True)]
+    axes.set(title="Tokens: written by the policy, read in training", xlabel="round", ylabel="millions")
+    axes.set_xticks(range(len(rows)), [row["round_id"] for row in rows])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8)
 
 
 def _label_points(axes: Any, x: int, shares: Mapping[str, float]) -> None:

@@ -27,6 +27,7 @@ from rstar_core.metrics import share_by_level
 from rstar_core.publishing import publish_folder
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
+from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
 from rstar_core.shards import write_trees
 from rstar_core.types import Problem, SearchTree
@@ -117,7 +118,8 @@ def grow_all(inputs: Inputs, problems: Sequence[Problem], searchers: Searchers, 
     models, policy, guide = searchers
 
     async def work() -> str:
-        async with models, open_sandbox(inputs.sandbox) as box, GraderSandbox() as graders:
+        async with models, open_sandbox(inputs.sandbox) as opened, GraderSandbox() as graders:
+            box = RememberingSandbox(opened)
             budget = budget_of(inputs.search, inputs.round)
             synthesis = _Synthesis(inputs.round_id, inputs.seed, policy, guide, box, Grader(graders), budget, journal)
             await synthesis.run(problems, inputs.round.num_trees, inputs.engine.num_concurrent_trees)
@@ -135,6 +137,7 @@ def budget_of(search: Search, round: Round) -> Budget:
         uct_c=search.uct_c,
         settled_after=search.settled_after,
         num_parallel_leaves=search.num_parallel_leaves,
+        mixed_rollouts=round.mixed_rollouts,
     )
 
 

@@ -1,22 +1,30 @@
-"""Preference pairs -> the round's process preference model."""
+"""Preference pairs -> the round's process preference model, and what its accuracy has to be held against."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rstar_core.config import Seed, TrainPpm
+from rstar_core.engines.load import use_threads
 from rstar_core.io import read_pairs, read_problems, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
-from rstar_core.policy.model import load_tokenizer
+from rstar_core.policy.model import load_model, load_tokenizer
 from rstar_core.ppm import train
+from rstar_core.ppm.likelihood import log_probabilities
 from rstar_core.ppm.model import new_ppm, save_ppm, write_null_ppm
-from rstar_core.ppm.rendering import encode_nodes
+from rstar_core.ppm.rendering import EncodedNode, encode_nodes
 from rstar_core.publishing import publish_folder
 from rstar_core.types import PreferencePair
+from tasks.lifeline import die_with_parent
 
 
 def train_ppm(
@@ -33,37 +41,123 @@ def train_ppm(
     """Train the round's PPM from the round's policy.
 
     ``pairs`` holds ``train.parquet`` and ``validation.parquet``. Without training pairs the round gets a null PPM.
-    Metrics: ``ppm_accuracy`` (validation pairs ranked right; also ``_inner``, ``_final`` and ``_at_start``; null
-    where there are none), ``num_train_pairs``, ``num_validation_pairs``, ``num_left_out`` (pairs with an overlong
-    text, in neither of the two), ``num_tokens``, ``final_loss`` (as last logged: a mean over up to 5 steps of both
-    losses, the next-token loss by its weight).
+    Metrics: ``ppm_accuracy``, the share of validation pairs ranked right, in all and by kind: ``_step`` pairs share a
+    prefix, ``_final`` ones are whole solutions. Beside it, on the same pairs and by the same kinds:
+    ``ppm_accuracy_shuffled``, of a PPM that was trained on shuffled labels, and ``policy_accuracy``, of the policy's
+    likelihood as a ranker. ``ppm_accuracy_training`` is of pairs that it was trained on, ``ppm_accuracy_at_start`` of
+    the untrained PPM. All are null where there are no pairs. ``num_train_pairs``, ``num_validation_pairs``,
+    ``num_left_out`` (pairs with an overlong text, in neither of the two), ``num_tokens``, ``final_loss`` (as last
+    logged: a mean over up to 5 steps of both losses, the next-token loss by its weight).
 
     Raises:
         UserError: an input is missing or unreadable, or no pair fits ``max_length``.
     """
-    train_pairs, validation_pairs = (read_pairs(pairs / f"{name}.parquet") for name in ("train", "validation"))
+    inputs = Inputs(round_id, problems, policy, pairs, seed, train_ppm)
+    train_pairs, validation_pairs = inputs.read_pairs()
     if not train_pairs:
         print(f"{round_id}: no preference pairs to train on, so the round has no PPM", file=sys.stderr)
         return _no_ppm(ppm, curve, validation_pairs)
-    tokenizer = load_tokenizer(policy)
-    questions = {problem.id: problem.question for problem in read_problems(problems)}
-    nodes, validation = (encode_nodes(tokenizer, questions, some) for some in (train_pairs, validation_pairs))
-    model = new_ppm(policy, "float32", seed, train_ppm.extra_layers)
-    key = journal_key("train_ppm", round_id, (problems, policy, pairs), {"seed": seed, "train_ppm": train_ppm})
-    with checkpoint_folder(key) as scratch:
-        report = train.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
-        with publish_folder(ppm) as folder:
-            save_ppm(model, tokenizer, folder)
-        write_curve(curve, report.training.curve)
-    return _metrics(report)
+    with control(inputs) as its_control:
+        nodes, validation = inputs.encode(train_pairs), inputs.encode(validation_pairs)
+        tokenizer, model = load_tokenizer(policy), inputs.new_ppm()
+        with checkpoint_folder(inputs.key("train_ppm")) as scratch:
+            report = train.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
+            ranker = policys_accuracy(inputs, train.fitting(validation, train_ppm.training.max_length)[0])
+            shuffled = its_control.result() if its_control else NOTHING
+            with publish_folder(ppm) as folder:
+                save_ppm(model, tokenizer, folder)
+            write_curve(curve, report.training.curve)
+    return _metrics(report, ranker, shuffled)
 
 
-def _metrics(report: train.PpmReport) -> dict[str, Any]:
+NOTHING = train.PairAccuracy(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a PPM depends on: all that another process needs to train one too."""
+
+    round_id: str
+    problems: Path
+    policy: Path
+    pairs: Path
+    seed: Seed
+    params: TrainPpm
+
+    def key(self, what: str) -> Any:
+        params = {"seed": self.seed, "train_ppm": self.params}
+        return journal_key(what, self.round_id, (self.problems, self.policy, self.pairs), params)
+
+    def read_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
+        return read_pairs(self.pairs / "train.parquet"), read_pairs(self.pairs / "validation.parquet")
+
+    def encode(self, pairs: Sequence[PreferencePair]) -> list[EncodedNode]:
+        questions = {problem.id: problem.question for problem in read_problems(self.problems)}
+        return encode_nodes(load_tokenizer(self.policy), questions, pairs)
+
+    def new_ppm(self) -> Any:
+        return new_ppm(self.policy, "float32", self.seed, self.params.extra_layers)
+
+
+# --- what the accuracy is held against ------------------------------------------------------------------------
+
+
+@contextmanager
+def control(inputs: Inputs) -> Iterator[Future[train.PairAccuracy] | None]:
+    """The accuracy of a PPM trained on shuffled labels, by a process beside this one; None if there is to be none.
+
+    Two small trainings with a thread each take no longer than one with two. The process ends with the context.
+    """
+    if not inputs.params.control:
+        yield None
+        return
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    use_threads(threads)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(threads,)) as process:
+        future = process.submit(shuffled_accuracy, inputs)
+        try:
+            yield future
+        except BaseException:
+            for worker in list(process._processes.values()):
+                worker.kill()  # what went wrong here is not to wait for it
+            raise
+
+
+def _begin(threads: int) -> None:
+    die_with_parent()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    use_threads(threads)
+
+
+def shuffled_accuracy(inputs: Inputs) -> train.PairAccuracy:
+    """Of a PPM that had nothing to learn: what is above it is learnt. It is trained like the round's PPM."""
+    train_nodes, validation = (inputs.encode(pairs) for pairs in inputs.read_pairs())
+    nodes = train.shuffled(train_nodes, inputs.params.control, inputs.seed)
+    with checkpoint_folder(inputs.key("train_ppm-control")) as scratch:
+        tokenizer = load_tokenizer(inputs.policy)
+        return train.train_ppm(
+            inputs.new_ppm(), tokenizer, nodes, validation, inputs.params, inputs.seed, scratch
+        ).at_end
+
+
+def policys_accuracy(inputs: Inputs, nodes: Sequence[EncodedNode]) -> train.PairAccuracy:
+    """Of the likelihood that the round's policy gives to a text: how well it ranks the pairs of ``nodes``."""
+    policy = load_model(inputs.policy, "float32").eval()
+    pad_id = load_tokenizer(inputs.policy).pad_token_id
+    return train.ranking_accuracy(nodes, log_probabilities(policy, pad_id, nodes))
+
+
+# --- metrics --------------------------------------------------------------------------------------------------
+
+
+def _metrics(report: train.PpmReport, policy: train.PairAccuracy, shuffled: train.PairAccuracy) -> dict[str, Any]:
     training = report.training
     return {
-        "ppm_accuracy": report.at_end.all,
-        "ppm_accuracy_inner": report.at_end.inner,
-        "ppm_accuracy_final": report.at_end.final,
+        **_by_kind("ppm_accuracy", report.at_end),
+        **_by_kind("ppm_accuracy_shuffled", shuffled),
+        **_by_kind("policy_accuracy", policy),
+        "ppm_accuracy_training": report.on_training.all,
         "ppm_accuracy_at_start": report.at_start.all,
         "num_train_pairs": training.num_examples,
         "num_validation_pairs": report.num_validation_pairs,
@@ -74,10 +168,19 @@ def _metrics(report: train.PpmReport) -> dict[str, Any]:
     }
 
 
+def _by_kind(name: str, accuracy: train.PairAccuracy) -> dict[str, float | None]:
+    return {name: accuracy.all, f"{name}_step": accuracy.step, f"{name}_final": accuracy.final}
+
+
 def _no_ppm(ppm: Path, curve: Path, validation_pairs: Sequence[PreferencePair]) -> dict[str, Any]:
     with publish_folder(ppm) as folder:
         write_null_ppm(folder)
     write_curve(curve, [])
-    names = ("ppm_accuracy", "ppm_accuracy_inner", "ppm_accuracy_final", "ppm_accuracy_at_start", "final_loss")
+    accuracies = [
+        name
+        for what in ("ppm_accuracy", "ppm_accuracy_shuffled", "policy_accuracy")
+        for name in _by_kind(what, NOTHING)
+    ]
+    names = (*accuracies, "ppm_accuracy_training", "ppm_accuracy_at_start", "final_loss")
     counts = {"num_train_pairs": 0, "num_validation_pairs": len(validation_pairs), "num_left_out": 0, "num_tokens": 0}
     return {**dict.fromkeys(names), **counts}

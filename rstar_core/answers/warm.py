@@ -10,10 +10,11 @@ from typing import Self
 from rstar_core.answers.in_sandbox import WARM_UP
 from rstar_core.config import SandboxLimits
 from rstar_core.sandbox.base import Outcome
-from rstar_core.sandbox.broker import ForkSandbox, default_num_servers
+from rstar_core.sandbox.broker import default_num_servers
 from rstar_core.sandbox.container import ContainerSandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.snapshots import SnapshotBudget
+from rstar_core.sandbox.tiers import TieredSandbox
 
 # Processor time decides, so that a verdict does not depend on what else the machine does; the wall clock only ends
 # what hangs without working. Warming up takes 2.5 s on a busy machine, and must not be what is ended.
@@ -26,7 +27,7 @@ class GraderSandbox:
     """``rstar_core.sandbox.base.Sandbox`` as an async context manager; nothing starts before the first run."""
 
     def __init__(self) -> None:
-        self._box: ForkSandbox | ContainerSandbox | None = None
+        self._box: TieredSandbox | ContainerSandbox | None = None
         self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -51,12 +52,12 @@ class GraderSandbox:
         return await self._box.run([WARM_UP] if _has_snapshots(self._box) else parents, code)
 
 
-async def _started() -> ForkSandbox | ContainerSandbox:
+async def _started() -> TieredSandbox | ContainerSandbox:
     box = await open_sandbox(LIMITS, (default_num_servers() + 1) // 2, BUDGET).__aenter__()
     if _has_snapshots(box):
         await box.run([], WARM_UP)
     return box
 
 
-def _has_snapshots(box: ForkSandbox | ContainerSandbox) -> bool:
+def _has_snapshots(box: TieredSandbox | ContainerSandbox) -> bool:
     return "snapshots" in box.level.split("+")

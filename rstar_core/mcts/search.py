@@ -31,6 +31,8 @@ Judge = Callable[[str, float], Awaitable[float]]  # (answer, the guide's score o
 class Budget:
     """How far one tree goes. ``extra_rollouts`` follow only while no terminal has a positive reward.
 
+    ``mixed_rollouts`` follow where terminals of both signs have been reached, which preferences are made from; such a
+    tree is never settled.
     ``num_parallel_leaves`` rollouts of a tree are under way at once; 1 is the paper's sequential search.
     """
 
@@ -41,6 +43,7 @@ class Budget:
     uct_c: float
     settled_after: int | None
     num_parallel_leaves: int = 1
+    mixed_rollouts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +101,22 @@ class _Search:
         if self._is_settled():
             return 0
         done, limit = self._tree.num_rollouts, self._budget.num_rollouts
-        if done >= limit and not self._is_solved():
-            limit += self._budget.extra_rollouts
+        if done >= limit:
+            limit += self._budget.extra_rollouts if not self._is_solved() else 0
+            limit += self._budget.mixed_rollouts if self._is_mixed() else 0
         return min(self._budget.num_parallel_leaves, max(limit - done, 0))
 
     def _is_solved(self) -> bool:
         return any(node.reward is not None and node.reward > 0 for node in self._tree.nodes)
 
+    def _is_mixed(self) -> bool:
+        return self._is_solved() and any(node.reward is not None and node.reward < 0 for node in self._tree.nodes)
+
     def _is_settled(self) -> bool:
         """Whether the last ``settled_after`` rollouts all gave one answer."""
         needed = self._budget.settled_after
+        if self._budget.mixed_rollouts and self._is_mixed():
+            return False
         last = self._answers[-needed:] if needed else []
         return needed is not None and len(last) == needed and last[0] is not None and len(set(last)) == 1
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def preference_loss(scores: Any, chosen: Any, rejected: Any, weights: Any) -> Any:
-    """-Σ weight · log σ(r(chosen) − r(rejected)): a scalar.
+def preference_loss(scores: Any, chosen: Any, rejected: Any, weights: Any, *, scale: float = 1.0) -> Any:
+    """-Σ weight · log σ(scale · (r(chosen) − r(rejected))): a scalar. The paper's scale is 1.
 
     ``scores`` are r = tanh(logit), one per text; ``chosen`` and ``rejected`` index them, one entry per pair. With
     ``pair_weights`` this is -1/(P·N) Σ log σ(...) of each node with P·N pairs, averaged over the batch's nodes.
     """
     from torch.nn.functional import logsigmoid
 
-    return -(weights * logsigmoid(scores[chosen] - scores[rejected])).sum()
+    return -(weights * logsigmoid(scale * (scores[chosen] - scores[rejected]))).sum()
 
 
 def mean_scores(scores: Any, texts: Any, num_texts: int) -> Any:

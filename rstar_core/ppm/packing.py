@@ -24,6 +24,11 @@ class PackedRow:
     owners: list[int]
     ends: list[int]
 
+    @property
+    def shared(self) -> list[int]:
+        """The ids of the common start."""
+        return self.ids[: self.owners.count(_SHARED)]
+
 
 def pack(texts: Sequence[Sequence[int]]) -> PackedRow:
     """Texts (token ids, none empty) -> one row. Every text keeps at least its last token to itself."""

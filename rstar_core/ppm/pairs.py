@@ -11,14 +11,15 @@ FINAL = "final"
 
 
 def node_pairs(
-    tree: SearchTree, verdicts: Mapping[int, bool], num_positives: int, num_negatives: int
+    tree: SearchTree, verdicts: Mapping[int, bool], num_positives: int, num_negatives: int, min_visits: int = 1
 ) -> list[PreferencePair]:
     """The pairs of every inner node: one prefix, its best steps to a right end against its worst to a wrong one.
 
-    ``verdicts`` says whether a leaf is right, for each leaf of which that is known. Positives are the visited
-    children with the highest Q that reach a right one; negatives those with the lowest Q that reach a wrong one and
-    no other: an end that a rollout reached and that has no verdict may be right. Ties go to the lower index. A pair
-    is made only where the positive's Q is the higher. Answer steps belong to ``final_pairs``.
+    ``verdicts`` says whether a leaf is right, for each leaf of which that is known. Of the children with at least
+    ``min_visits`` visits, positives are those with the highest Q that reach a right one; negatives those with the
+    lowest Q that reach a wrong one and no other: an end that a rollout reached and that has no verdict may be right.
+    Ties go to the lower index. A pair is made only where the positive's Q is the higher. Answer steps belong to
+    ``final_pairs``.
     """
     unknown = {index for index, node in enumerate(tree.nodes) if node.reward is not None} - verdicts.keys()
     leads_right = _leading_to(tree, (leaf for leaf, is_right in verdicts.items() if is_right))
@@ -26,7 +27,7 @@ def node_pairs(
     leads_wrong -= leads_right | _leading_to(tree, unknown)
     pairs: list[PreferencePair] = []
     for index, children in _code_children(tree).items():
-        visited = [child for child in children if tree.nodes[child].visit_count > 0]
+        visited = [child for child in children if tree.nodes[child].visit_count >= min_visits]
         positives = sorted(leads_right.intersection(visited), key=lambda child: (-tree.nodes[child].q_value, child))
         negatives = sorted(leads_wrong.intersection(visited), key=lambda child: (tree.nodes[child].q_value, child))
         pairs += _product(tree, index, positives[:num_positives], negatives[:num_negatives])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from rstar_core.ppm.rendering import EncodedNode
 from rstar_core.progress import progress_callback
 
 _SCORED_AT_ONCE = 64  # rows
+_NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +27,22 @@ class PairAccuracy:
     """The share of pairs with r(chosen) > r(rejected), by pair; None where there is no pair."""
 
     all: float | None
-    inner: float | None
-    final: float | None
+    step: float | None  # alternatives for one step, after the same prefix
+    final: float | None  # whole solutions
 
 
 @dataclass(frozen=True, slots=True)
 class PpmReport:
-    """What a PPM training did. ``training`` counts pairs: an overlong text takes its pairs with it."""
+    """What a PPM training did. ``training`` counts pairs: an overlong text takes its pairs with it.
+
+    ``at_start`` and ``at_end`` are of the validation nodes, ``on_training`` of some that it was trained on.
+    """
 
     training: TrainingReport
     num_validation_pairs: int
     at_start: PairAccuracy
     at_end: PairAccuracy
+    on_training: PairAccuracy
 
 
 def train_ppm(
@@ -68,6 +74,7 @@ def train_ppm(
     at_start = pair_accuracy(model, tokenizer.pad_token_id, validation)
     run = train_on(trainer, scratch)
     at_end = pair_accuracy(model, tokenizer.pad_token_id, validation)
+    on_training = pair_accuracy(model, tokenizer.pad_token_id, kept[:: len(kept) // _NUM_LOOKED_AT + 1])
     num_tokens = int(sum(len(pack(node.rows).ids) for node in kept) * training.epochs)
     report = TrainingReport(
         curve=loss_curve(run.log_history),
@@ -76,7 +83,7 @@ def train_ppm(
         num_tokens=num_tokens,
         tokens_per_second=num_tokens * run.share / run.seconds,
     )
-    return PpmReport(report, num_pairs(validation), at_start, at_end)
+    return PpmReport(report, num_pairs(validation), at_start, at_end, on_training)
 
 
 def num_pairs(nodes: Sequence[EncodedNode]) -> int:
@@ -103,9 +110,13 @@ def pair_accuracy(model: Any, pad_id: int, nodes: Sequence[EncodedNode]) -> Pair
     """How well ``model`` ranks the pairs of ``nodes``; leaves it in evaluation mode."""
     model.eval()
     scores = iter(_scores(model, pad_id, [row for node in nodes for row in node.rows]))
+    return ranking_accuracy(nodes, [[next(scores) for _ in node.rows] for node in nodes])
+
+
+def ranking_accuracy(nodes: Sequence[EncodedNode], scores: Sequence[Sequence[float]]) -> PairAccuracy:
+    """How well ``scores``, one for each of a node's rows, rank its pairs."""
     verdicts: dict[bool, list[bool]] = {True: [], False: []}
-    for node in nodes:
-        own = [next(scores) for _ in node.rows]
+    for node, own in zip(nodes, scores, strict=True):
         verdicts[node.is_final] += [own[chosen] > own[rejected] for chosen, rejected in node.pairs]
     return PairAccuracy(_share(verdicts[True] + verdicts[False]), _share(verdicts[False]), _share(verdicts[True]))
 
@@ -123,6 +134,17 @@ def _scores(model: Any, pad_id: int, rows: Sequence[tuple[int, ...]]) -> list[fl
         for place, score in zip(places, score_batch(model, pad_id, [list(rows[p]) for p in places]), strict=True):
             scores[place] = score
     return scores
+
+
+def shuffled(nodes: Sequence[EncodedNode], share: float, seed: int) -> list[EncodedNode]:
+    """So many of ``nodes``, each with its labels swapped or not by the toss of a coin: there is nothing to learn."""
+    coin = random.Random(seed)
+    some = coin.sample(list(nodes), max(1, round(share * len(nodes))))
+    return [_swapped(node) if coin.random() < 0.5 else node for node in some]
+
+
+def _swapped(node: EncodedNode) -> EncodedNode:
+    return replace(node, pairs=tuple((rejected, chosen) for chosen, rejected in node.pairs))
 
 
 # --- TRL ------------------------------------------------------------------------------------------------------
@@ -203,11 +225,13 @@ def _trainer_class(params: TrainPpm) -> Any:
             hidden = packed_hidden(model, inputs)
             logits = logits_at_ends(model, hidden, inputs)
             pairs = [inputs[name] for name in ("chosen", "rejected", "weights")]
-            loss = preference_loss(score_of_logits(logits), *pairs)
+            loss = preference_loss(score_of_logits(logits), *pairs, scale=params.loss_scale)
             if params.token_weight:
                 row, place, text = inputs["own"]
                 scores = score_of_logits(model.score(hidden[row, place]))
-                loss = loss + params.token_weight * preference_loss(mean_scores(scores, text, len(logits)), *pairs)
+                loss = loss + params.token_weight * preference_loss(
+                    mean_scores(scores, text, len(logits)), *pairs, scale=params.loss_scale
+                )
             if params.lm_weight:
                 embeddings = model.get_input_embeddings().weight
                 written = next_token_loss(hidden[*inputs["before"]], embeddings, inputs["following"])

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from rstar_core.config import Split
 from rstar_core.errors import UserError
 from rstar_core.problems.identity import normalised
-from rstar_core.types import Problem
+from rstar_core.types import Problem, TrueStates
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A problem on its way in. ``file`` is a path or a generator's name, ``line`` counts its rows from 1.
 
-    ``code_steps`` is empty except in the split ``demonstrations``.
+    ``code_steps`` is empty except in the split ``demonstrations``; ``states`` are there where a generator knows them.
     """
 
     file: str
     line: int
     problem: Problem
     code_steps: tuple[str, ...] = ()
+    states: TrueStates | None = None
 
 
 @dataclass(frozen=True, slots=True)

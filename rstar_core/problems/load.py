@@ -44,8 +44,9 @@ def _stories(source: StoriesSource) -> list[Entry]:
 
     stories = enumerate(generate_stories(source.levels, source.num_per_level, source.seed), start=1)
     if source.split == "demonstrations":
-        return [Entry("stories", line, story.problem, story.code_steps) for line, story in stories]
-    return [Entry("stories", line, story.problem) for line, story in stories]
+        worked = ((line, story.demonstration) for line, story in stories)
+        return [Entry("stories", line, one.problem, one.code_steps) for line, one in worked]
+    return [Entry("stories", line, story.demonstration.problem, states=story.states) for line, story in stories]
 
 
 def _reasoning_gym(source: ReasoningGymSource, max_bad_fraction: float) -> Loaded:

@@ -2,8 +2,8 @@
 
 A story is a diary of a pile: a day on which it starts and then ``level`` days with one event each, no kind twice; some
 stories carry a sentence that changes nothing. Each event is one of ``EVENTS``; several kinds read alike but compute
-differently ("keeps one share" and "gives one share away"), so that a wrong step runs without an error. The program has
-one step per day.
+differently ("grows to 3 times its size" and "grows by 3 times its size"), so that a wrong step runs without an error.
+The program has one step per day: the day's sentence as a comment, so that a step carries what it claims, and one line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 from rstar_core.problems.identity import problem_id
-from rstar_core.types import Demonstration, Problem
+from rstar_core.types import Demonstration, Problem, TrueStates
 
 SOURCE = "stories"
 LICENSE = "MIT"
@@ -36,7 +36,6 @@ class Event:
     """
 
     name: str
-    comment: str
     code: str
     value: Callable[..., int]
     draw: Callable[[random.Random, int], Numbers | None]
@@ -44,6 +43,15 @@ class Event:
 
 
 Drawn = tuple[Event, Numbers]
+PROBE = "print(n)"  # shows a program's state
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A problem, its worked program, and the true amount after each of its steps."""
+
+    demonstration: Demonstration
+    states: TrueStates
 
 
 def _amount(rng: random.Random, n: int) -> Numbers:
@@ -80,56 +88,56 @@ def _percent(rng: random.Random, n: int) -> Numbers | None:
 
 EVENTS: tuple[Event, ...] = (
     Event(
-        "gain", "gains", "n = n + {0}", lambda n, a: n + a, _amount,
-        ("finds {0} more", "gets {0} from {o}"),
+        "gain", "n = n + {0}", lambda n, a: n + a, _amount,
+        ("finds {0} more", "gets {0} from {o}", "takes in {0} extra"),
     ),
     Event(
-        "lose", "loses", "n = n - {0}", lambda n, a: n - a, _part,
-        ("sells {0}", "hands {0} to {o}"),
+        "lose", "n = n - {0}", lambda n, a: n - a, _part,
+        ("sells {0}", "hands {0} to {o}", "throws {0} out"),
     ),
     Event(
-        "multiply", "multiple", "n = n * {0}", lambda n, k: n * k, _factor,
-        ("has {0} times as many", "the pile grows to {0} times its size"),
+        "multiply", "n = n * {0}", lambda n, k: n * k, _factor,
+        ("has {0} times as many", "the pile grows to {0} times its size", "makes it {0} times the pile"),
     ),
     Event(
-        "add_multiple", "plus multiple", "n = n + n * {0}", lambda n, k: n + n * k, _factor,
-        ("earns {0} more for each", "the pile grows by {0} times its size"),
+        "add_multiple", "n = n + n * {0}", lambda n, k: n + n * k, _factor,
+        ("earns {0} more for each", "the pile grows by {0} times its size", "adds {0} times the pile"),
     ),
     Event(
-        "keep_share", "one share", "n = n // {0}", lambda n, k: n // k, _divisor,
-        ("keeps one of {0} equal shares", "shares with others, {0} people in all"),
+        "keep_share", "n = n // {0}", lambda n, k: n // k, _divisor,
+        ("keeps one of {0} equal shares", "shares with others, {0} people in all", "is left with one part in {0}"),
     ),
     Event(
-        "give_share", "minus share", "n = n - n // {0}", lambda n, k: n - n // k, _divisor,
-        ("gives away one of {0} equal shares", "drops one of {0} equal shares"),
+        "give_share", "n = n - n // {0}", lambda n, k: n - n // k, _divisor,
+        ("gives away one of {0} equal shares", "drops one of {0} equal shares", "parts with one part in {0}"),
     ),
     Event(
-        "packs_in", "plus packs", "n = n + {0} * {1}", lambda n, k, a: n + k * a, _packs,
-        ("buys {0} bags of {1}", "opens {0} boxes of {1}"),
+        "packs_in", "n = n + {0} * {1}", lambda n, k, a: n + k * a, _packs,
+        ("buys {0} bags of {1}", "opens {0} boxes of {1}", "collects {0} trays of {1}"),
     ),
     Event(
-        "packs_out", "minus packs", "n = n - {0} * {1}", lambda n, k, a: n - k * a, _packs_out,
-        ("ships {0} bags of {1}", "returns {0} boxes of {1}"),
+        "packs_out", "n = n - {0} * {1}", lambda n, k, a: n - k * a, _packs_out,
+        ("ships {0} bags of {1}", "returns {0} boxes of {1}", "delivers {0} trays of {1}"),
     ),
     Event(
-        "percent_gain", "plus percent", "n = n + n * {0} // 100", lambda n, p: n + n * p // 100, _percent,
-        ("gains {0} percent", "the pile swells by {0} percent"),
+        "percent_gain", "n = n + n * {0} // 100", lambda n, p: n + n * p // 100, _percent,
+        ("gains {0} percent", "the pile swells by {0} percent", "has {0} percent more"),
     ),
     Event(
-        "percent_of", "percent", "n = n * {0} // 100", lambda n, p: n * p // 100, _percent,
-        ("saves {0} percent", "the pile shrinks to {0} percent"),
+        "percent_of", "n = n * {0} // 100", lambda n, p: n * p // 100, _percent,
+        ("saves {0} percent", "the pile shrinks to {0} percent", "has only {0} percent of it"),
     ),
     Event(
-        "percent_loss", "minus percent", "n = n - n * {0} // 100", lambda n, p: n - n * p // 100, _percent,
-        ("loses {0} percent", "the pile shrinks by {0} percent"),
+        "percent_loss", "n = n - n * {0} // 100", lambda n, p: n - n * p // 100, _percent,
+        ("loses {0} percent", "the pile shrinks by {0} percent", "has {0} percent fewer"),
     ),
     Event(
-        "together_more", "both, more", "n = n + n + {0}", lambda n, a: n + n + a, _amount,
-        ("gets as many again and {0} more", "doubles the pile and adds {0}"),
+        "together_more", "n = n + n + {0}", lambda n, a: n + n + a, _amount,
+        ("gets as many again and {0} more", "doubles the pile and adds {0}", "takes the same again plus {0}"),
     ),
     Event(
-        "together_fewer", "both, fewer", "n = n + n - {0}", lambda n, a: n + n - a, _part,
-        ("gets as many again but {0} fewer", "doubles the pile and spends {0}"),
+        "together_fewer", "n = n + n - {0}", lambda n, a: n + n - a, _part,
+        ("gets as many again but {0} fewer", "doubles the pile and spends {0}", "takes the same again minus {0}"),
     ),
 )  # fmt: skip
 
@@ -140,14 +148,14 @@ _INTROS = ("The diary of {p} on {i}.", "{p} collects {i}.", "{p} trades in {i}."
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 
-def generate_stories(levels: Sequence[int], num_per_level: int, seed: int) -> Iterator[Demonstration]:
-    """``num_per_level`` stories for each level, each with its worked program. The same arguments give the same."""
+def generate_stories(levels: Sequence[int], num_per_level: int, seed: int) -> Iterator[Story]:
+    """``num_per_level`` stories for each level. The same arguments give the same."""
     for level in levels:
         for index in range(num_per_level):
             yield _story(random.Random(f"{seed}/{level}/{index}"), level)
 
 
-def _story(rng: random.Random, level: int) -> Demonstration:
+def _story(rng: random.Random, level: int) -> Story:
     person, other = rng.sample(_NAMES, 2)
     item, other_item = rng.sample(_ITEMS, 2)
     words = {"p": person, "o": other, "i": item, "j": other_item}
@@ -161,11 +169,12 @@ def _story(rng: random.Random, level: int) -> Demonstration:
         aside = rng.choice(_ASIDES).format(rng.choice(_AMOUNTS), **words)
         sentences.insert(rng.randint(1, len(sentences)), aside)
     text = " ".join([*sentences, rng.choice(_QUESTIONS).format(**words)])
-    bodies = [("start", f"n = {start}"), *((event.comment, event.code.format(*numbers)) for event, numbers in events)]
-    steps = [f"# {day}: {comment}\n{code}" for day, (comment, code) in zip(days, bodies, strict=True)]
+    codes = [f"n = {start}", *(event.code.format(*numbers) for event, numbers in events)]
+    steps = [f"# {day}: {phrase}\n{code}" for day, phrase, code in zip(days, phrases, codes, strict=True)]
     steps[-1] += "\nprint(n)"
     problem = Problem(problem_id(text), text, str(_end(start, events)), level, SOURCE, LICENSE)
-    return Demonstration(problem, tuple(steps))
+    values = tuple(str(_end(start, events[:number])) for number in range(level + 1))
+    return Story(Demonstration(problem, tuple(steps)), TrueStates(problem.id, PROBE, values))
 
 
 def _plot(rng: random.Random, level: int) -> tuple[int, list[Drawn]]:

@@ -17,7 +17,7 @@ from rstar_core.errors import UserError
 from rstar_core.sandbox.base import Outcome, Status
 from rstar_core.sandbox.level import check_level, describe
 from rstar_core.sandbox.process import Child, Lost
-from rstar_core.sandbox.server import ForkServer, ServerDied
+from rstar_core.sandbox.server import LIBRARIES, ForkServer, ServerDied
 from rstar_core.sandbox.snapshots import SnapshotBudget, Snapshots
 
 SERVERS_VARIABLE = "RSTAR_SANDBOX_SERVERS"
@@ -39,13 +39,18 @@ class ForkSandbox:
     """The sandbox as an async context manager; it implements ``rstar_core.sandbox.base.Sandbox``.
 
     Runs beyond ``CHILDREN_PER_SERVER`` for each server wait for their turn; the wall clock starts with the child.
-    ``layers`` names the isolation that the kernel granted.
+    ``layers`` names the isolation that the kernel granted; ``libraries`` are loaded before the first run.
     """
 
     def __init__(
-        self, limits: SandboxLimits, num_servers: int | None = None, budget: SnapshotBudget | None = None
+        self,
+        limits: SandboxLimits,
+        num_servers: int | None = None,
+        budget: SnapshotBudget | None = None,
+        libraries: Sequence[str] = LIBRARIES,
     ) -> None:
         self._limits = limits
+        self._libraries = libraries
         self._budget = budget or SnapshotBudget.from_environment()
         self._num_servers = num_servers or default_num_servers()
 
@@ -54,7 +59,7 @@ class ForkSandbox:
         self._slots = asyncio.Semaphore(self._num_servers * CHILDREN_PER_SERVER)
         self._turns = itertools.count()
         self._snapshots = Snapshots(self._budget)
-        self._servers = await _start_all(self._limits, self._num_servers)
+        self._servers = await _start_all(self._limits, self._num_servers, self._libraries)
         try:
             check_level(self.layers)
         except UserError:
@@ -133,13 +138,14 @@ class ForkSandbox:
         async with self._restarts[number]:
             if self._servers[number].is_dead:
                 await self._servers[number].stop()
-                self._servers[number] = await ForkServer.start(self._limits)
+                self._servers[number] = await ForkServer.start(self._limits, self._libraries)
             return self._servers[number]
 
 
-async def _start_all(limits: SandboxLimits, num_servers: int) -> list[ForkServer]:
+async def _start_all(limits: SandboxLimits, num_servers: int, libraries: Sequence[str]) -> list[ForkServer]:
     """All servers, or none: if one does not start, the others are stopped before its error goes on."""
-    started = await asyncio.gather(*(ForkServer.start(limits) for _ in range(num_servers)), return_exceptions=True)
+    starts = (ForkServer.start(limits, libraries) for _ in range(num_servers))
+    started = await asyncio.gather(*starts, return_exceptions=True)
     servers = [server for server in started if isinstance(server, ForkServer)]
     for failure in started:
         if isinstance(failure, BaseException):

@@ -10,11 +10,12 @@ from rstar_core.errors import UserError
 from rstar_core.sandbox.broker import ForkSandbox
 from rstar_core.sandbox.container import COMMAND_VARIABLE, ContainerSandbox
 from rstar_core.sandbox.snapshots import SnapshotBudget
+from rstar_core.sandbox.tiers import TieredSandbox
 
 
 def open_sandbox(
     limits: SandboxLimits, num_servers: int | None = None, budget: SnapshotBudget | None = None
-) -> ForkSandbox | ContainerSandbox:
+) -> TieredSandbox | ContainerSandbox:
     """An async context manager and a ``Sandbox``: fork servers on Linux, or the container command, if one is named.
 
     Raises:
@@ -28,4 +29,6 @@ def open_sandbox(
             f"sandbox: it needs Linux; elsewhere set {COMMAND_VARIABLE} to a command that runs Python in a container, "
             "as 'docker run --rm -i --init --network none IMAGE python3'"
         )
-    return ForkSandbox(limits, num_servers, budget)
+    return TieredSandbox(
+        ForkSandbox(limits, num_servers, budget, libraries=()), ForkSandbox(limits, num_servers, budget)
+    )

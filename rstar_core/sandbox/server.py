@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,13 @@ REAP_SECONDS = 10.0
 BRANCH_SECONDS = 10.0  # on a very busy machine an honest parent takes seconds, and its replay would take more
 MAX_DENIALS = 20
 STEPS_PER_PROCESS = 64  # the broker holds each step to its processor time; the kernel's limit is for all of a process
+
+# What a fork server has loaded, so that its children need not.
+LIBRARIES = (
+    "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "fractions", "functools", "heapq",
+    "itertools", "json", "math", "mpmath", "numpy", "operator", "random", "re", "statistics", "string", "sympy",
+    "typing", "math_verify",
+)  # fmt: skip
 
 # Not -I: that also ignores PYTHONHASHSEED, and the environment is literal anyway.
 INTERPRETER_FLAGS = ("-P", "-s", "-B")
@@ -48,7 +56,7 @@ class ServerDied(Exception):
 class ForkServer:
     """One zygote process. ``layers`` names the isolation in force; ``is_dead`` says that it must be replaced."""
 
-    def __init__(self, limits: SandboxLimits) -> None:
+    def __init__(self, limits: SandboxLimits, libraries: Sequence[str]) -> None:
         self._limits = limits
         self._exits: dict[int, asyncio.Future[Exit]] = {}  # by number in the namespace
         self._children: dict[int, Child] = {}  # by pid
@@ -57,16 +65,16 @@ class ForkServer:
         self._ready: asyncio.Future[list[str]] = _future(self._loop)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = _spawn(theirs, limits)
+            self._process = _spawn(theirs, limits, libraries)
         self._control.setblocking(False)
         self._loop.add_reader(self._control, self._hear)
         self.layers: tuple[str, ...] = ()
         self.is_dead = False
 
     @classmethod
-    async def start(cls, limits: SandboxLimits) -> Self:
+    async def start(cls, limits: SandboxLimits, libraries: Sequence[str] = LIBRARIES) -> Self:
         """A warm server. Raises UserError if it does not come up; its own words are on standard error."""
-        server = cls(limits)
+        server = cls(limits, libraries)
         try:
             async with asyncio.timeout(START_SECONDS):
                 server.layers = tuple(await server._ready)
@@ -240,7 +248,7 @@ class ForkServer:
         self._exits.clear()
 
 
-def _spawn(control: socket.socket, limits: SandboxLimits) -> subprocess.Popen[bytes]:
+def _spawn(control: socket.socket, limits: SandboxLimits, libraries: Sequence[str]) -> subprocess.Popen[bytes]:
     numbers = (
         control.fileno(),
         STEPS_PER_PROCESS * limits.cpu_seconds,
@@ -249,7 +257,7 @@ def _spawn(control: socket.socket, limits: SandboxLimits) -> subprocess.Popen[by
         os.getpid(),
     )
     return subprocess.Popen(
-        [sys.executable, *INTERPRETER_FLAGS, str(SCRIPT), *map(str, numbers)],
+        [sys.executable, *INTERPRETER_FLAGS, str(SCRIPT), *map(str, numbers), *libraries],
         stdin=subprocess.DEVNULL,
         pass_fds=[control.fileno()],
         env=ENVIRONMENT,

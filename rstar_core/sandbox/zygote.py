@@ -17,21 +17,19 @@ import os
 import selectors
 import socket
 import sys
-
-PRELOADED = (
-    "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "fractions", "functools", "heapq",
-    "itertools", "json", "math", "mpmath", "numpy", "operator", "random", "re", "statistics", "string", "sympy",
-    "typing", "math_verify",
-)  # fmt: skip
+from collections.abc import Sequence
 
 
-def preload() -> None:
+def preload(libraries: Sequence[str]) -> None:
     """Load what steps use and touch it, so that no child pays for first calls; seed numpy the same for every run."""
-    for name in PRELOADED:
+    for name in libraries:
         importlib.import_module(name)
-    _warm_sympy()
-    _warm_math_verify()
-    importlib.import_module("numpy").random.seed(0)
+    if "sympy" in libraries:
+        _warm_sympy()
+    if "math_verify" in libraries:
+        _warm_math_verify()
+    if "numpy" in libraries:
+        importlib.import_module("numpy").random.seed(0)
     gc.collect()
     gc.disable()
     gc.freeze()
@@ -109,14 +107,14 @@ class Server:
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    cpu_seconds, memory_mib, max_output_chars, broker_pid = map(int, sys.argv[2:])
+    cpu_seconds, memory_mib, max_output_chars, broker_pid = map(int, sys.argv[2:6])
     die_with_parent(broker_pid)
     prefer_as_oom_victim()
     proc, null = os.open("/proc", os.O_RDONLY), os.open(os.devnull, os.O_RDWR)
     layers = isolate()
     die_with_parent(broker_pid)  # again: a new user clears it
     _fork_first_process(control, has_own_pids="namespaces" in layers)
-    preload()
+    preload(sys.argv[6:])
     max_address_space, max_data = (used + memory_mib * MIB for used in memory_in_use(proc))
     os.close(proc)
     layers += ["landlock"] if lock_down() else []

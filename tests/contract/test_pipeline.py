@@ -93,3 +93,13 @@ def test_code_dependencies_cover_what_the_stage_imports_and_nothing_else(stage: 
 @each_stage
 def test_metrics_are_outputs(stage: Entry) -> None:
     assert stage.flags["metrics"] in stage.outs
+
+
+def test_only_the_evaluation_reads_the_oracle() -> None:
+    """What the generator knows of the true steps judges the training; it must never be part of it."""
+    readers = {
+        entry.name.partition("@")[0] for entry in ENTRIES if any("oracle.parquet" in path for path in entry.deps)
+    }
+    assert readers == {"evaluate", "evaluate_r0"}
+    importers = {path.name for path in (ROOT / "tasks").glob("*.py") if "read_true_states" in path.read_text()}
+    assert importers == {"evaluate.py"}

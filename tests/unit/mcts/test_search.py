@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -180,6 +181,13 @@ def test_an_end_is_judged_once() -> None:
 def test_extra_rollouts_are_for_the_unsolved() -> None:
     assert grow(SHORT, judge=truth(), num_rollouts=3, extra_rollouts=4).num_rollouts == 7
     assert grow(SHORT, judge=truth("5", "6"), num_rollouts=3, extra_rollouts=4).num_rollouts == 3
+
+
+def test_mixed_rollouts_are_for_trees_with_right_and_wrong_ends_which_are_never_settled() -> None:
+    more: dict[str, Any] = {"num_rollouts": 4, "mixed_rollouts": 3, "settled_after": 2}
+    assert grow(SHORT, judge=truth("5"), **more).num_rollouts == 7
+    assert grow(SHORT, judge=truth("5"), **{**more, "mixed_rollouts": 0, "settled_after": None}).num_rollouts == 4
+    assert grow(answers(answer("5")), judge=truth("5"), **more).num_rollouts == 2
 
 
 def test_extra_rollouts_end_with_the_first_solution() -> None:

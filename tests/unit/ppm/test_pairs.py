@@ -56,6 +56,18 @@ def as_searched(some: SearchTree) -> dict[int, bool]:
     return verdicts(some, *(i for i, one in enumerate(some.nodes) if (one.reward or 0) > 0))
 
 
+def test_a_pair_has_so_many_visits_behind_each_of_its_steps() -> None:
+    some = tree(
+        node(0, "often", 0.9, visits=3),
+        node(0, "once", 1.0),
+        failure(0, "wrong", -1.0),
+        answer(1, "42", 1.0),
+        answer(2, "42", 1.0),
+    )
+    assert names(node_pairs(some, as_searched(some), 2, 2)) == [("once", "wrong"), ("often", "wrong")]
+    assert node_pairs(some, as_searched(some), 2, 2, min_visits=2) == []
+
+
 def test_the_best_two_right_children_meet_the_worst_two_wrong_ones() -> None:
     some = fan(0.3, 0.9, 0.6, -0.1, -1.0, -0.5, good=3)
     assert names(node_pairs(some, as_searched(some), 2, 2)) == [("c1", "c4"), ("c1", "c5"), ("c2", "c4"), ("c2", "c5")]

@@ -24,6 +24,8 @@ SECTION = TrainPpm.model_validate(
         "token_weight": 0.5,
         "lm_weight": 0.5,
         "extra_layers": 1,
+        "loss_scale": 2.0,
+        "control": 1.0,
     }
 )
 
@@ -60,7 +62,7 @@ def test_a_round_with_pairs_gets_a_ppm_that_loads(policy: Path, tmp_path: Path) 
     metrics = run(tmp_path, policy, [pair(n) for n in range(6)], [pair(7), pair(8)])
     assert load_ppm(tmp_path / "ppm", "float32").config.num_labels == 1
     assert (metrics["num_train_pairs"], metrics["num_validation_pairs"], metrics["num_left_out"]) == (6, 2, 0)
-    assert metrics["ppm_accuracy"] == metrics["ppm_accuracy_inner"] in (0.0, 0.5, 1.0)
+    assert metrics["ppm_accuracy"] == metrics["ppm_accuracy_step"] in (0.0, 0.5, 1.0)
     assert metrics["ppm_accuracy_final"] is None
     assert metrics["timings"]["tokens/s"] > 0
     assert list(curve(tmp_path)[0]) == ["step", "epoch", "loss", "learning_rate"]
@@ -104,3 +106,11 @@ def test_a_new_ppm_takes_the_place_of_an_earlier_one(policy: Path, tmp_path: Pat
     run(tmp_path, policy, [pair(1)], [])
     assert not is_null_ppm(tmp_path / "ppm") and load_ppm(tmp_path / "ppm", "float32")
     assert {path.name for path in tmp_path.iterdir()} == {"problems.parquet", "pairs", "ppm", "curves"}
+
+
+def test_the_accuracy_stands_beside_what_it_has_to_beat(policy: Path, tmp_path: Path) -> None:
+    """A PPM of shuffled labels, trained in another process, and the policy's likelihood, on the same pairs."""
+    metrics = run(tmp_path, policy, [pair(n) for n in range(6)], [pair(7), pair(8)])
+    for name in ("ppm_accuracy_shuffled", "policy_accuracy"):
+        assert metrics[name] == metrics[f"{name}_step"] in (0.0, 0.5, 1.0) and metrics[f"{name}_final"] is None
+    assert 0 <= metrics["ppm_accuracy_training"] <= 1

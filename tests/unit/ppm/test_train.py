@@ -19,7 +19,7 @@ from rstar_core.types import PreferencePair, Question, Step, StepKind
 TRAINING = Training(
     epochs=6, batch_size=8, learning_rate=5e-3, schedule="linear", warmup_ratio=0.05, weight_decay=0.01, max_length=40
 )
-PARAMS = TrainPpm(training=TRAINING, token_weight=0.0, lm_weight=0.0, extra_layers=0)
+PARAMS = TrainPpm(training=TRAINING, token_weight=0.0, lm_weight=0.0, extra_layers=0, loss_scale=1.0, control=0.0)
 
 
 def question(number: int) -> Question:
@@ -55,7 +55,7 @@ def test_it_learns_to_prefer_the_chosen_on_problems_it_has_not_seen(trained: tup
     report = trained[1]
     assert report.at_end.all is not None and report.at_start.all is not None
     assert report.at_end.all >= 0.95 and report.at_end.all > report.at_start.all
-    assert report.at_end.inner is not None and report.at_end.final is not None
+    assert report.at_end.step is not None and report.at_end.final is not None
     losses = [row["loss"] for row in report.training.curve]
     assert losses[0] == pytest.approx(0.69, abs=0.05) and losses[-1] < 0.3
 
@@ -87,7 +87,7 @@ def test_a_trained_ppm_reloads_with_the_same_scores(
 def test_the_same_seed_trains_the_same_ppm(policy: Path, tokenizer: Any, tmp_path: Path) -> None:
     nodes = nodes_of(tokenizer, [pair for number in range(4) for pair in inner(number, "")])
     one_epoch = TRAINING.model_copy(update={"epochs": 1})
-    short = TrainPpm(training=one_epoch, token_weight=0.5, lm_weight=0.5, extra_layers=1)
+    short = TrainPpm(training=one_epoch, token_weight=0.5, lm_weight=0.5, extra_layers=1, loss_scale=1.0, control=0.0)
 
     def scores() -> list[float]:
         model = new_ppm(policy, "float32", seed=3, extra_layers=1)
@@ -142,7 +142,9 @@ def test_with_an_lm_weight_it_still_writes_what_was_chosen(policy: Path, tokeniz
     def surprise(lm_weight: float) -> float:
         model = new_ppm(policy, "float32", seed=3)
         (scratch := tmp_path / str(lm_weight)).mkdir()
-        params = TrainPpm(training=TRAINING, token_weight=0.0, lm_weight=lm_weight, extra_layers=0)
+        params = TrainPpm(
+            training=TRAINING, token_weight=0.0, lm_weight=lm_weight, extra_layers=0, loss_scale=1.0, control=0.0
+        )
         report = train_ppm(model, tokenizer, nodes, nodes, params, 5, scratch)
         assert report.at_end.all is not None and report.at_end.all >= 0.95
         batch = collate([{"rows": node.rows, "pairs": node.pairs} for node in nodes], tokenizer.pad_token_id)
@@ -155,14 +157,14 @@ def test_with_an_lm_weight_it_still_writes_what_was_chosen(policy: Path, tokeniz
 def test_a_model_with_two_embeddings_needs_an_lm_weight_of_zero(policy: Path, tokenizer: Any, tmp_path: Path) -> None:
     model = new_ppm(policy, "float32")
     model.config.tie_word_embeddings = False
-    params = TrainPpm(training=TRAINING, token_weight=0.0, lm_weight=0.1, extra_layers=0)
+    params = TrainPpm(training=TRAINING, token_weight=0.0, lm_weight=0.1, extra_layers=0, loss_scale=1.0, control=0.0)
     with pytest.raises(UserError, match="set it to 0"):
         train_ppm(model, tokenizer, nodes_of(tokenizer, inner(1, "")), [], params, 5, tmp_path)
 
 
 def test_no_validation_pairs_have_no_accuracy(policy: Path, tokenizer: Any) -> None:
     accuracy = pair_accuracy(new_ppm(policy, "float32"), tokenizer.pad_token_id, [])
-    assert (accuracy.all, accuracy.inner, accuracy.final) == (None, None, None)
+    assert (accuracy.all, accuracy.step, accuracy.final) == (None, None, None)
 
 
 def test_nothing_that_fits_is_the_users_to_mend(policy: Path, tokenizer: Any, tmp_path: Path) -> None:
@@ -192,4 +194,4 @@ def test_accuracy_counts_pairs_not_nodes(monkeypatch: pytest.MonkeyPatch) -> Non
         def eval(self) -> None: ...
 
     accuracy = pair_accuracy(Model(), 0, [first, second])
-    assert (accuracy.all, accuracy.inner, accuracy.final) == (0.4, 0.25, 1.0)
+    assert (accuracy.all, accuracy.step, accuracy.final) == (0.4, 0.25, 1.0)

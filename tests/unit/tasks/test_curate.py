@@ -39,6 +39,7 @@ from rstar_core.types import (
 from tasks.curate import curate, is_drawn
 
 SECTION = Curate(
+    min_visits=1,
     top_k=2,
     num_positives=2,
     num_negatives=2,

@@ -13,25 +13,37 @@ from rstar_core.config import Engine, Evaluate, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine
 from rstar_core.engines.scripted import ScriptedPolicy, ScriptedReward
 from rstar_core.errors import UserError
-from rstar_core.io import PREDICTIONS, digest, read_table, write_problems
+from rstar_core.io import PREDICTIONS, digest, read_table, write_problems, write_true_states
 from rstar_core.ppm.model import write_null_ppm
 from rstar_core.sandbox.base import Outcome
 from rstar_core.sandbox.broker import SERVERS_VARIABLE
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.types import Candidate, Prediction, Problem, Question, SearchTree, Step
-from tasks.evaluate import GREEDY, SYSTEM, accuracies, best_terminal, evaluate
+from tasks.evaluate import FLAT, GREEDY, SYSTEM, accuracies, evaluate, frequency, reached
 from tests.unit.mcts.scripts import ToySandbox, answer, code, end, grow, priors
+
+NEED_A_PPM = ("system@N", "best@N", "majority@N", "pass@N", "flat@K", "flat_pass@K", "num_trees", "num_samples")
 
 
 def prediction(method: str, tree_index: int, verdict: str, **more: Any) -> Prediction:
-    fields: dict[str, Any] = {"problem_id": "p", "level": 1, "answer": "x", "score": 0.0, "answer_class": tree_index}
+    fields: dict[str, Any] = {
+        "problem_id": "p",
+        "level": 1,
+        "leaf": 1,
+        "answer": "x",
+        "scores": (0.0,),
+        "frequency": 1.0,
+    }
+    more = {"answer_class": tree_index, **more}
     return Prediction(**{**fields, "method": method, "tree_index": tree_index, "verdict": verdict, **more})
 
 
 def of_system(*rows: tuple[str, float | None, int | None]) -> dict[str, Any]:
     """The accuracies of one problem, whose trees ended with (verdict, score, class)."""
     made = [
-        prediction(SYSTEM, number, verdict, score=score, answer_class=answer_class)
+        prediction(SYSTEM, number, verdict, scores=(score,), answer_class=answer_class)
+        if score is not None
+        else prediction(SYSTEM, number, verdict, answer=None, scores=(), answer_class=None)
         for number, (verdict, score, answer_class) in enumerate(rows)
     ]
     return accuracies([prediction(GREEDY, 0, "different"), *made])
@@ -44,12 +56,36 @@ def value(metrics: dict[str, Any], name: str) -> float:
 def test_without_a_ppm_only_the_policy_is_measured() -> None:
     metrics = accuracies([prediction(GREEDY, 0, "equal"), prediction(GREEDY, 0, "different", problem_id="q", level=2)])
     assert metrics["policy_pass@1"] == {"all": 0.5, "level_1": 1.0, "level_2": 0.0}
-    assert [metrics[name] for name in ("system@N", "majority@N", "pass@N", "num_trees")] == [None] * 4
+    assert [metrics[name] for name in NEED_A_PPM] == [None] * len(NEED_A_PPM)
+    assert set(metrics["interval"]) == {"policy_pass@1"} and metrics["curve"] == {}
 
 
-def test_the_system_answers_what_the_ppm_scores_best() -> None:
-    assert value(of_system(("equal", 0.9, 0), ("different", 0.1, 1), ("different", 0.1, 1)), "system@N") == 1
-    assert value(of_system(("equal", 0.1, 0), ("different", 0.9, 1)), "system@N") == 0
+def test_the_best_is_what_the_ppm_scores_best() -> None:
+    assert value(of_system(("equal", 0.9, 0), ("different", 0.1, 1), ("different", 0.1, 1)), "best@N") == 1
+    assert value(of_system(("equal", 0.1, 0), ("different", 0.9, 1)), "best@N") == 0
+
+
+def test_the_system_votes_with_the_ppms_score_and_how_often_the_policy_wrote_it() -> None:
+    assert value(of_system(("equal", 0.2, 0), ("equal", 0.2, 0), ("different", 0.9, 1)), "system@N") == 1
+    assert value(of_system(("equal", -0.8, 0), ("equal", -0.8, 0), ("different", 0.9, 1)), "system@N") == 0
+    rare = prediction(SYSTEM, 0, "different", scores=(0.9,), frequency=0.1)
+    often = prediction(SYSTEM, 1, "equal", scores=(0.1,), frequency=0.9)
+    assert value(accuracies([prediction(GREEDY, 0, "equal"), rare, often]), "system@N") == 1
+
+
+def test_the_curve_takes_the_first_trees_and_the_interval_is_around_the_share() -> None:
+    metrics = of_system(("different", 0.1, 0), ("equal", 0.9, 1))
+    assert [metrics["curve"][number]["system@N"] for number in "12"] == [0, 1]
+    assert metrics["interval"]["system@N"] == metrics["interval"]["system_minus_policy"] == [1, 1]
+
+
+def test_flat_samples_vote_without_a_search() -> None:
+    made = [
+        prediction(FLAT, n, v, answer_class=c)
+        for n, (v, c) in enumerate([("different", 0), ("equal", 1), ("equal", 1)])
+    ]
+    metrics = accuracies([prediction(GREEDY, 0, "different"), *made])
+    assert (value(metrics, "flat@K"), value(metrics, "flat_pass@K"), metrics["num_samples"]) == (1, 1, 3)
 
 
 def test_the_majority_counts_equal_answers_together() -> None:
@@ -63,7 +99,7 @@ def test_a_tree_without_an_answer_has_no_vote_and_no_score() -> None:
 
 def test_pass_at_n_asks_for_any() -> None:
     metrics = of_system(("different", 0.9, 0), ("different", 0.9, 0), ("equal", -1.0, 2))
-    assert (value(metrics, "pass@N"), value(metrics, "system@N"), metrics["num_trees"]) == (1, 0, 3)
+    assert (value(metrics, "pass@N"), value(metrics, "best@N"), metrics["num_trees"]) == (1, 0, 3)
 
 
 def test_an_undecided_answer_counts_as_wrong_and_is_counted() -> None:
@@ -74,16 +110,16 @@ def test_an_undecided_answer_counts_as_wrong_and_is_counted() -> None:
 def test_each_problem_counts_once_and_at_its_level() -> None:
     """However the predictions of problems and methods are mixed."""
     made = [
-        prediction(SYSTEM, 0, "equal", problem_id="p", score=0.1),
-        prediction(SYSTEM, 0, "different", problem_id="q", level=2, score=0.1),
+        prediction(SYSTEM, 0, "equal", problem_id="p", scores=(0.1,)),
+        prediction(SYSTEM, 0, "different", problem_id="q", level=2, scores=(0.1,)),
         prediction(GREEDY, 0, "different", problem_id="p"),
-        prediction(SYSTEM, 1, "different", problem_id="p", score=0.2),
+        prediction(SYSTEM, 1, "different", problem_id="p", scores=(0.2,)),
         prediction(GREEDY, 0, "equal", problem_id="q", level=2),
-        prediction(SYSTEM, 1, "equal", problem_id="q", level=2, score=0.2),
+        prediction(SYSTEM, 1, "equal", problem_id="q", level=2, scores=(0.2,)),
     ]
     metrics = accuracies(made)
     assert metrics["policy_pass@1"] == {"all": 0.5, "level_1": 0.0, "level_2": 1.0}
-    assert metrics["system@N"] == {"all": 0.5, "level_1": 0.0, "level_2": 1.0}
+    assert metrics["best@N"] == {"all": 0.5, "level_1": 0.0, "level_2": 1.0}
     assert metrics["majority@N"] == {"all": 0.5, "level_1": 1.0, "level_2": 0.0}
     assert metrics["pass@N"] == {"all": 1.0, "level_1": 1.0, "level_2": 1.0}
     assert (metrics["num_problems"], metrics["num_trees"], metrics["num_undecided"]) == (2, 2, 0)
@@ -116,22 +152,27 @@ def tree() -> SearchTree:
     return grow(script, guide=guide, judge=guides_score).freeze("q", "r1", 0)
 
 
-def test_a_tree_answers_with_its_best_scored_terminal(tree: SearchTree) -> None:
-    assert best_terminal(tree) == ("5", 0.4)
+def answers(tree: SearchTree) -> list[str | None]:
+    return [tree.nodes[leaf].answer for leaf in reached(tree)]
+
+
+def test_all_that_rollouts_reached_are_answers(tree: SearchTree) -> None:
+    assert sorted(map(str, answers(tree))) == ["4", "5"]
 
 
 def test_a_tree_of_failures_has_no_answer() -> None:
-    failed = grow({("q",): [code("raise ValueError")]}).freeze("q", "r1", 0)
-    assert best_terminal(failed) == (None, None)
+    assert answers(grow({("q",): [code("raise ValueError")]}).freeze("q", "r1", 0)) == []
 
 
-def test_the_first_of_equal_terminals_is_the_trees_answer() -> None:
-    script = {("q",): [end("a")], ("q", "a"): [answer("4"), answer("5")]}
-
-    async def indifferent(answer: str, score: float) -> float:
-        return -0.5
-
-    assert best_terminal(grow(script, judge=indifferent).freeze("q", "r1", 0)) == ("4", -0.5)
+def test_a_terminals_frequency_is_the_product_of_its_steps_shares() -> None:
+    script = {
+        ("q",): [end("a"), end("a"), end("a"), end("b")],
+        ("q", "a"): [answer("4"), answer("5"), answer("5"), answer("5")],
+        ("q", "b"): [answer("6")] * 4,
+    }
+    tree = grow(script, num_candidates=4, num_rollouts=8).freeze("q", "r1", 0)
+    found = {tree.nodes[leaf].answer: frequency(tree, leaf) for leaf in reached(tree)}
+    assert found == {"4": 3 / 16, "5": 9 / 16, "6": 1 / 4}
 
 
 def test_an_answer_that_no_rollout_reached_is_not_the_trees() -> None:
@@ -142,7 +183,7 @@ def test_an_answer_that_no_rollout_reached_is_not_the_trees() -> None:
 
     guide = priors({"\\boxed{4}": -0.4, "\\boxed{5}": -0.2})
     tree = grow(script, guide=guide, judge=guides_score, num_rollouts=1).freeze("q", "r1", 0)
-    assert best_terminal(tree) == ("5", -0.2)
+    assert answers(tree) == ["5"]
 
 
 # --- the stage ------------------------------------------------------------------------------------------------
@@ -152,7 +193,7 @@ SEARCH = Search(
     uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=0.9, top_p=0.8, num_parallel_leaves=1, settled_after=None
 )
 LIMITS = SandboxLimits(wall_seconds=5.0, cpu_seconds=3, memory_mib=512, max_output_chars=200)
-EVALUATE = Evaluate(num_trees=4, num_candidates=1, num_rollouts=1, temperature=0.6, max_problems=None)
+EVALUATE = Evaluate(num_trees=4, num_candidates=1, num_rollouts=1, temperature=0.6, max_problems=None, num_judged=9)
 PROBLEMS = [
     Problem("half", "What is 1 / 2?", "1/2", 1, "made", "MIT"),
     Problem("four", "What is 2 + 2?", "4", 1, "made", "MIT"),
@@ -165,6 +206,7 @@ ANSWERS = {  # of each problem's trees, one by one
     "nine": ("8", "8", "9.0", "8"),  # right, but neither best nor most
     "none": ("", "", "1", ""),  # programs that fail, and one that is wrong
 }
+FLAT_ANSWERS = {"half": ("0.5",) * 4, "four": ("4", "5", "5", "5"), "nine": ("8",) * 4, "none": ("",) * 4}
 SCORES = {"3": 0.9, "4": 0.8, "8": 0.2}
 
 
@@ -220,7 +262,8 @@ def score(question: Question, prefix: Sequence[Step], step: Step) -> float:
 
 def models() -> Models:
     alone = OneByOne({problem.id: ["0.5"] for problem in PROBLEMS})
-    return Models(alone, OneByOne(ANSWERS), ScriptedReward(score))
+    sampled = OneByOne({name: FLAT_ANSWERS[name] + its for name, its in ANSWERS.items()})  # in the methods' order
+    return Models(alone, sampled, ScriptedReward(score))
 
 
 class ToyBox(ToySandbox):
@@ -250,6 +293,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("tasks.evaluate.open_sandbox", ToyBox)
     monkeypatch.setattr("tasks.evaluate.GraderSandbox", lambda: ToyBox(LIMITS))
     write_problems("problems.parquet", PROBLEMS)
+    write_true_states("oracle.parquet", [])
     for name in ("policy", "ppm"):
         Path(name).mkdir()
     yield tmp_path
@@ -265,6 +309,7 @@ def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             benchmark=Path("problems.parquet"),
             policy=Path("policy"),
             ppm=Path("ppm"),
+            oracle=Path("oracle.parquet"),
             predictions=Path(predictions),
             seed=Seed(1),
             engine=ENGINE,
@@ -281,24 +326,45 @@ def test_each_accuracy_is_what_its_name_says(stage: Any, monkeypatch: pytest.Mon
     monkeypatch.setenv(SERVERS_VARIABLE, "1")
     metrics = stage(models())
     assert metrics.pop("timings")["tokens/s"] > 0
+    assert set(metrics.pop("interval")) == {*metrics} & set(NEED_A_PPM) - {"num_trees", "num_samples"} | {
+        "policy_pass@1",
+        "system_minus_policy",
+    }
+    assert list(metrics.pop("curve")) == ["1", "2", "3", "4"]
+    by_oracle = (
+        "pair_label_noise",
+        "pair_chosen_right",
+        "pair_rejected_wrong",
+        "right_with_wrong_step",
+        "ppm_step_accuracy",
+    )
+    assert [metrics.pop(name) for name in by_oracle] == [None] * 5, "there is none"
     assert metrics == {
         "policy_pass@1": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "system@N": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
+        "best@N": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "majority@N": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "pass@N": {"all": 0.75, "level_1": 1.0, "level_2": 0.5},
+        "flat@K": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
+        "flat_pass@K": {"all": 0.5, "level_1": 1.0, "level_2": 0.0},
         "num_problems": 4,
         "num_trees": 4,
+        "num_samples": 4,
+        "num_judged_pairs": 0,
         "num_undecided": 0,
         "num_failed": 0,
-        "num_tokens": 20 * 7 + 17 * 5,
+        "num_tokens": 36 * 7 + 29 * 5,
+        "num_tokens_greedy": 4 * 12,
+        "num_tokens_flat": 16 * 7 + 12 * 5,
+        "num_tokens_system": 16 * 7 + 13 * 5,
     }
     rows = {(row["problem_id"], row["tree_index"]): row for row in predictions() if row["method"] == SYSTEM}
     right = [place for place, row in rows.items() if row["verdict"] == "equal"]
     assert right == [("half", 1), ("half", 2), ("four", 1), ("nine", 2)]
     assert [rows["half", tree]["answer_class"] for tree in range(4)] == [0, 1, 1, 3]
     assert [rows["none", tree]["answer_class"] for tree in range(4)] == [None, None, 2, None]
-    assert [rows["half", tree]["score"] for tree in range(4)] == [0.9, 0.1, 0.1, 0.1]
-    assert rows["none", 0]["answer"] is rows["none", 0]["score"] is None
+    assert [rows["half", tree]["scores"][-1] for tree in range(4)] == [0.9, 0.1, 0.1, 0.1]
+    assert rows["none", 0]["answer"] is None and rows["none", 0]["scores"] == []
     assert not list(Path("journal").iterdir())
 
 
@@ -306,11 +372,11 @@ def predictions(path: str = "predictions.parquet") -> list[dict[str, Any]]:
     return read_table(path, PREDICTIONS)
 
 
-def test_system_and_majority_differ_where_the_ppm_and_the_votes_do(stage: Any) -> None:
-    for problem, system, majority in ((PROBLEMS[0], 0, 1), (PROBLEMS[1], 1, 0)):
+def test_best_and_majority_differ_where_the_ppm_and_the_votes_do(stage: Any) -> None:
+    for problem, best, majority in ((PROBLEMS[0], 0, 1), (PROBLEMS[1], 1, 0)):
         write_problems("problems.parquet", [problem])
         metrics = stage(models())
-        assert (value(metrics, "system@N"), value(metrics, "majority@N")) == (system, majority)
+        assert (value(metrics, "best@N"), value(metrics, "majority@N")) == (best, majority)
 
 
 def test_a_round_without_a_ppm_is_examined_greedily_alone(stage: Any) -> None:
@@ -319,15 +385,15 @@ def test_a_round_without_a_ppm_is_examined_greedily_alone(stage: Any) -> None:
     metrics = stage(made)
     assert made.system.asked == []
     assert metrics["policy_pass@1"] == {"all": 0.25, "level_1": 0.5, "level_2": 0.0}
-    assert [metrics[name] for name in ("system@N", "majority@N", "pass@N", "num_trees")] == [None] * 4
+    assert [metrics[name] for name in NEED_A_PPM] == [None] * len(NEED_A_PPM)
     assert {(row["method"], row["tree_index"]) for row in predictions()} == {(GREEDY, 0)}
 
 
 def test_greedy_is_one_candidate_and_one_rollout(stage: Any) -> None:
     made = models()
-    stage(made, num_candidates=3, num_rollouts=2, num_trees=2)
+    stage(made, num_candidates=3, num_rollouts=1, num_trees=2)
     assert len(made.alone.asked) == 2 * len(PROBLEMS)
-    assert (made.alone.num_candidates, made.system.num_candidates) == ({1}, {3})
+    assert (made.alone.num_candidates, made.system.num_candidates) == ({1}, {1, 3}), "a flat sample is one, too"
 
 
 def test_no_more_problems_than_the_params_say(stage: Any) -> None:
@@ -337,12 +403,13 @@ def test_no_more_problems_than_the_params_say(stage: Any) -> None:
 
 def test_an_undecided_answer_is_wrong_and_counted(stage: Any) -> None:
     """The toy sandbox does no mathematics, so the grader can't tell x from a number."""
-    made = Models(OneByOne({"four": ["x"]}), OneByOne({"four": ["x", "4"]}), ScriptedReward(score))
+    made = Models(OneByOne({"four": ["x"]}), OneByOne({"four": ["4", "4", "x", "4"]}), ScriptedReward(score))
     write_problems("problems.parquet", [PROBLEMS[1]])
     metrics = stage(made, num_trees=2)
     assert metrics["num_undecided"] == 2
     assert (value(metrics, "policy_pass@1"), value(metrics, "pass@N")) == (0, 1)
-    assert [row["verdict"] for row in predictions()] == [Verdict.UNDECIDED, Verdict.UNDECIDED, Verdict.EQUAL]
+    verdicts = [row["verdict"] for row in predictions() if row["method"] != FLAT]
+    assert verdicts == [Verdict.UNDECIDED, Verdict.UNDECIDED, Verdict.EQUAL]
 
 
 def test_no_search_is_told_the_truth(stage: Any) -> None:
@@ -354,14 +421,14 @@ def test_no_search_is_told_the_truth(stage: Any) -> None:
         scored.append((question, tuple(prefix), step))
         return 0.1
 
-    made = Models(OneByOne({"four": ["3"]}), OneByOne({"four": ["5", "6"]}), ScriptedReward(watching))
+    made = Models(OneByOne({"four": ["3"]}), OneByOne({"four": ["7", "8", "5", "6"]}), ScriptedReward(watching))
     write_problems("problems.parquet", [Problem("four", "What is it?", truth, 1, "made", "MIT")])
     stage(made, num_trees=2)
     seen = [*made.alone.asked, *made.system.asked, *scored]
-    assert len(seen) == 10
+    assert len(seen) == 14
     assert all(type(question) is Question and not hasattr(question, "answer") for question, *_ in seen)
     box, _graders = ToyBox.opened
-    assert len(box.runs) == 3
+    assert len(box.runs) == 5
     assert truth not in repr((seen, box.runs))
 
 

@@ -19,6 +19,7 @@ OUTPUTS = {
     "train": "train.parquet",
     "benchmark": "benchmark.parquet",
     "demonstrations": "demonstrations.parquet",
+    "oracle": "oracle.parquet",
     "rejected": "rejected.jsonl",
 }
 

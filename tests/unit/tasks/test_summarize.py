@@ -19,19 +19,27 @@ from tasks.summarize import draw_figure, percent, short_number, spread, summariz
 EVALUATE = {
     "policy_pass@1": {"all": 0.5, "level_1": 0.75, "level_10": 0.25},
     "system@N": {"all": 0.625},
+    "best@N": {"all": 0.61},
     "majority@N": {"all": 0.6},
+    "flat@K": {"all": 0.59},
     "pass@N": {"all": 0.8},
+    "flat_pass@K": {"all": 0.7},
+    "interval": {"policy_pass@1": [0.4, 0.6]},
+    "ppm_step_accuracy": 0.65,
+    "pair_label_noise": 0.05,
     "num_trees": 4,
+    "num_samples": 16,
     "num_problems": 8,
     "num_tokens": 100,
 }
-FIRST_EVALUATE = {**EVALUATE, "system@N": None, "majority@N": None, "pass@N": None}
+ACCURACIES = [name for name in EVALUATE if "@" in name]
+FIRST_EVALUATE = {**EVALUATE, **dict.fromkeys(ACCURACIES[1:])}
 SEARCHED = {
     "synthesize": {"num_problems": 48, "num_tokens": 2_000_000, "coverage": {"all": 0.99}},
     "verify": {"coverage": {"all": 0.9, "level_1": 1.0, "level_10": 0.8}, "num_trajectories": 1234},
     "curate": {"num_pairs": 321},
     "train_policy": {"num_tokens": 40},
-    "train_ppm": {"ppm_accuracy": 0.7, "num_tokens": 2},
+    "train_ppm": {"ppm_accuracy": 0.7, "ppm_accuracy_step": 0.75, "ppm_accuracy_shuffled": 0.5, "num_tokens": 2},
     "evaluate": EVALUATE,
 }
 FIRST = {"bootstrap": {"num_sft": 9, "num_tokens": 70}, "evaluate": FIRST_EVALUATE}
@@ -69,29 +77,39 @@ def test_a_round_is_added_to_the_earlier_ones(tmp_path: Path) -> None:
     first = run(tmp_path, "r0", FIRST)
     before, row = rows(run(tmp_path, "r1", SEARCHED, first))
     assert [before] == rows(first)
-    assert row == {
-        **{key: EVALUATE[key] for key in ("policy_pass@1", "system@N", "majority@N", "pass@N", "num_trees")},
+    expected = {
+        **{key: value for key, value in EVALUATE.items() if key not in ("num_problems", "num_tokens")},
         "round_id": "r1",
         "coverage": SEARCHED["verify"]["coverage"],  # the verified one, not the search's own
         "ppm_accuracy": 0.7,
+        "ppm_accuracy_step": 0.75,
+        "ppm_accuracy_shuffled": 0.5,
         "num_problems": 48,
         "num_trajectories": 1234,
         "num_pairs": 321,
         "tokens": {"synthesize": 2_000_000, "evaluate": 100, "train": 42},
     }
+    assert {key: value for key, value in row.items() if value is not None} == expected
 
 
 def test_the_tables_line_up_and_order_levels_by_number(tmp_path: Path) -> None:
     run(tmp_path, "r1", SEARCHED, run(tmp_path, "r0", FIRST))
-    overview, by_level = (tmp_path / "r1" / "summary.md").read_text().strip().split("\n\n")
-    for table in (overview, by_level):
+    overview, preferences, by_level = (tmp_path / "r1" / "summary.md").read_text().strip().split("\n\n")
+    for table in (overview, preferences, by_level):
         assert len({len(line) for line in table.splitlines()}) == 1
     header, _, first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in overview.splitlines())
-    assert header[:6] == ["round", "coverage", "greedy pass@1", "System 2 (system@4)", "majority@4", "pass@4"]
-    assert first == ["r0", "–", "50.0 %", *["–"] * 6, "170"]
-    assert second == ["r1", "90.0 %", "50.0 %", "62.5 %", "60.0 %", "80.0 %", "70.0 %", "1,234", "321", "2 M"]
+    assert header[:5] == ["round", "coverage", "greedy pass@1", "System 2 (system@4)", "best@4"]
+    assert header[5:9] == ["majority@4", "flat@16", "pass@4", "flat pass@16"]
+    assert first == ["r0", "–", "50.0 %", *["–"] * 9, "170"]
+    assert second[:9] == ["r1", "90.0 %", "50.0 %", "62.5 %", "61.0 %", "60.0 %", "59.0 %", "80.0 %", "70.0 %"]
+    assert second[9:] == ["70.0 %", "1,234", "321", "2 M"]
+    assert preferences.splitlines()[2].split("|")[2].strip() == "75.0 %" and len(preferences.splitlines()) == 3
     assert by_level.splitlines()[0].split("|")[3:5] == [" level 1 ", " level 10 "]
-    assert [line.split("|")[1].strip() for line in by_level.splitlines()[2:]] == ["greedy pass@1"] * 2 + ["coverage"]
+    assert [line.split("|")[1].strip() for line in by_level.splitlines()[2:]] == [
+        *["greedy pass@1"] * 2,
+        "System 2 (system@4)",
+        "coverage",
+    ]
 
 
 def test_the_plot_has_one_line_for_each_measured_accuracy(tmp_path: Path) -> None:
@@ -102,8 +120,11 @@ def test_the_plot_has_one_line_for_each_measured_accuracy(tmp_path: Path) -> Non
         ("r0", "policy_pass@1", "0.5"),
         ("r1", "policy_pass@1", "0.5"),
         ("r1", "system@N", "0.625"),
+        ("r1", "best@N", "0.61"),
         ("r1", "majority@N", "0.6"),
+        ("r1", "flat@K", "0.59"),
         ("r1", "pass@N", "0.8"),
+        ("r1", "flat_pass@K", "0.7"),
     ]
 
 
@@ -122,7 +143,7 @@ def test_a_plot_style_of_the_user_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_problems_without_levels_have_one_table_and_a_narrower_figure(tmp_path: Path) -> None:
+def test_problems_without_levels_have_one_table(tmp_path: Path) -> None:
     plain = {"bootstrap": {}, "evaluate": {"policy_pass@1": {"all": 0.25}}}
     summary = run(tmp_path, "r0", plain)
     assert rows(summary)[0]["tokens"] == {"evaluate": None, "train": None}

@@ -28,7 +28,9 @@ ENGINE = Engine(kind="local", dtype="float32", max_batch_tokens=1, num_concurren
 SEARCH = Search(
     uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=1.0, top_p=1.0, num_parallel_leaves=1, settled_after=None
 )
-ROUND = Round(from_="r0", guide="terminal", num_candidates=1, num_rollouts=2, extra_rollouts=0, num_trees=2)
+ROUND = Round(
+    from_="r0", guide="terminal", num_candidates=1, num_rollouts=2, extra_rollouts=0, mixed_rollouts=0, num_trees=2
+)
 LIMITS = SandboxLimits(wall_seconds=5.0, cpu_seconds=3, memory_mib=512, max_output_chars=200)
 # The policy says 1/2 to everything; the first and the last problem have that value for an answer.
 PROBLEMS = [
