@@ -100,7 +100,18 @@ def journals(argv: Sequence[str]) -> None:
         print(f"removed: {len(remove_stale())}")
 
 
-COMMANDS = {"track": track, "check": check, "journals": journals}
+def ablate(argv: Sequence[str]) -> None:
+    """Train ORM and PQM from a round's trees and compare them with its PPM."""
+    parser = argparse.ArgumentParser(prog="python -m tasks ablate", description=ablate.__doc__)
+    parser.add_argument("--round-id", required=True, metavar="ID")
+    round_id = parser.parse_args(argv).round_id
+    from rstar_core.config import load_params
+    from tasks import ablate as its
+
+    print(its.table(its.ablate(round_id, load_params())))
+
+
+COMMANDS = {"track": track, "check": check, "journals": journals, "ablate": ablate}
 
 
 def run_stage(name: str, argv: Sequence[str]) -> None:

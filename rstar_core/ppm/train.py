@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rstar_core.ppm.packing import collate_rows, logits_at_ends, own_tokens, pac
 from rstar_core.ppm.rendering import EncodedNode
 from rstar_core.progress import progress_callback
 
+Objective = Callable[[Any, Any], Any]  # (model, batch) -> loss, a scalar
 _SCORED_AT_ONCE = 64  # rows
 _NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told
 
@@ -45,6 +46,16 @@ class PpmReport:
     on_training: PairAccuracy
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a training is run, and what it is called; checkpoints lie in ``scratch``."""
+
+    name: str
+    training: Training
+    seed: int
+    scratch: Path
+
+
 def train_ppm(
     model: Any,
     tokenizer: Any,
@@ -70,7 +81,8 @@ def train_ppm(
     validation, num_left_out_too = fitting(validation_nodes, training.max_length)
     if not kept:
         raise UserError(f"no preference pair fits max_length={training.max_length} tokens; raise it in params.yaml")
-    trainer = _trainer(model, tokenizer, kept, params, seed, str(scratch))
+    rows = [{"rows": node.rows, "pairs": node.pairs} for node in kept]
+    trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Run("PPM", training, seed, scratch))
     at_start = pair_accuracy(model, tokenizer.pad_token_id, validation)
     run = train_on(trainer, scratch)
     at_end = pair_accuracy(model, tokenizer.pad_token_id, validation)
@@ -109,7 +121,7 @@ def _without_overlong(node: EncodedNode, max_length: int) -> EncodedNode:
 def pair_accuracy(model: Any, pad_id: int, nodes: Sequence[EncodedNode]) -> PairAccuracy:
     """How well ``model`` ranks the pairs of ``nodes``; leaves it in evaluation mode."""
     model.eval()
-    scores = iter(_scores(model, pad_id, [row for node in nodes for row in node.rows]))
+    scores = iter(scores_of(model, pad_id, [row for node in nodes for row in node.rows]))
     return ranking_accuracy(nodes, [[next(scores) for _ in node.rows] for node in nodes])
 
 
@@ -125,7 +137,7 @@ def _share(verdicts: Sequence[bool]) -> float | None:
     return sum(verdicts) / len(verdicts) if verdicts else None
 
 
-def _scores(model: Any, pad_id: int, rows: Sequence[tuple[int, ...]]) -> list[float]:
+def scores_of(model: Any, pad_id: int, rows: Sequence[tuple[int, ...]]) -> list[float]:
     """Scores in the order of ``rows``, computed in batches of like length."""
     order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
     scores = [0.0] * len(rows)
@@ -150,19 +162,20 @@ def _swapped(node: EncodedNode) -> EncodedNode:
 # --- TRL ------------------------------------------------------------------------------------------------------
 
 
-def _trainer(
-    model: Any, tokenizer: Any, nodes: Sequence[EncodedNode], params: TrainPpm, seed: int, output_dir: str
+def node_trainer(
+    model: Any, tokenizer: Any, rows: list[dict[str, Any]], collate: Any, objective: Objective, how: Run
 ) -> Any:
+    """A TRL trainer of ``objective`` over ``rows``, one for each node, that ``collate`` makes batches of."""
     from datasets import Dataset
     from transformers import PrinterCallback
 
-    trainer = _trainer_class(params)(
+    trainer = _trainer_class(objective)(
         model=model,
-        args=_reward_config(params.training, seed, output_dir),
-        data_collator=lambda rows: collate(rows, tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list([_dataset_row(node) for node in nodes]),
+        args=_reward_config(how.training, how.seed, str(how.scratch)),
+        data_collator=lambda some: collate(some, tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[progress_callback("PPM")],
+        callbacks=[progress_callback(how.name)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -177,10 +190,6 @@ def _reward_config(training: Training, seed: int, output_dir: str) -> Any:
         remove_unused_columns=False,  # a row is a node, which TRL does not know
         logging_first_step=True,  # a curve is never empty
     )
-
-
-def _dataset_row(node: EncodedNode) -> dict[str, Any]:
-    return {"rows": node.rows, "pairs": node.pairs}
 
 
 def collate(nodes: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
@@ -212,30 +221,37 @@ def collate(nodes: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
     }
 
 
-def _trainer_class(params: TrainPpm) -> Any:
+def preferences(params: TrainPpm) -> Objective:
+    """The PPM's loss of a batch of ``collate``: on preferences, and what ``params`` have beside it."""
+
+    def loss_of(model: Any, inputs: Any) -> Any:
+        hidden = packed_hidden(model, inputs)
+        logits = logits_at_ends(model, hidden, inputs)
+        pairs = [inputs[name] for name in ("chosen", "rejected", "weights")]
+        loss = preference_loss(score_of_logits(logits), *pairs, scale=params.loss_scale)
+        if params.token_weight:
+            row, place, text = inputs["own"]
+            means = mean_scores(score_of_logits(model.score(hidden[row, place])), text, len(logits))
+            loss = loss + params.token_weight * preference_loss(means, *pairs, scale=params.loss_scale)
+        if params.lm_weight:
+            embeddings = model.get_input_embeddings().weight
+            loss = loss + params.lm_weight * next_token_loss(hidden[*inputs["before"]], embeddings, inputs["following"])
+        return loss
+
+    return loss_of
+
+
+def _trainer_class(objective: Objective) -> Any:
     from trl import RewardTrainer
 
-    class PreferenceTrainer(RewardTrainer):  # type: ignore[misc]
+    class NodeTrainer(RewardTrainer):  # type: ignore[misc]
         """RewardTrainer over nodes: its own ``compute_loss`` takes one chosen and one rejected text per row."""
 
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             return dataset
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-            hidden = packed_hidden(model, inputs)
-            logits = logits_at_ends(model, hidden, inputs)
-            pairs = [inputs[name] for name in ("chosen", "rejected", "weights")]
-            loss = preference_loss(score_of_logits(logits), *pairs, scale=params.loss_scale)
-            if params.token_weight:
-                row, place, text = inputs["own"]
-                scores = score_of_logits(model.score(hidden[row, place]))
-                loss = loss + params.token_weight * preference_loss(
-                    mean_scores(scores, text, len(logits)), *pairs, scale=params.loss_scale
-                )
-            if params.lm_weight:
-                embeddings = model.get_input_embeddings().weight
-                written = next_token_loss(hidden[*inputs["before"]], embeddings, inputs["following"])
-                loss = loss + params.lm_weight * written
-            return (loss, {"logits": logits}) if return_outputs else loss
+            loss = objective(model, inputs)
+            return (loss, {}) if return_outputs else loss
 
-    return PreferenceTrainer
+    return NodeTrainer

@@ -52,7 +52,7 @@ def shrink(params: dict[str, Any]) -> dict[str, Any]:
     params["rounds"] = {"r1": params["rounds"]["r1"]}
     params["bootstrap"]["model"]["training"]["epochs"] = 14
     params["evaluate"].update(num_trees=2, num_rollouts=2)
-    params["gate"]["max_drop"] = 1.0  # accuracies of a dozen problems jump about
+    params["gate"].update(max_drop=1.0, min_ppm_margin=-1.0)  # accuracies of a dozen problems jump about
     return params
 
 
@@ -76,7 +76,8 @@ def test_the_round_is_measured_in_every_way(project: Path, first_log: str) -> No
     assert r0["system@N"] is None and r0["coverage"] is None
     assert 0 < r1["coverage"]["all"] <= 1
     assert set(r1["policy_pass@1"]) == {"all", "level_1", "level_2"}
-    assert r1["pass@N"]["all"] >= max(r1["system@N"]["all"], r1["majority@N"]["all"])
+    assert r1["pass@N"]["all"] >= max(r1[name]["all"] for name in ("system@N", "best@N", "majority@N"))
+    assert 0 <= r1["pair_label_noise"] < 0.5 and r1["ppm_accuracy_shuffled"] is not None
     assert r1["num_problems"] == 24 and r1["num_trajectories"] > 0 and r1["num_pairs"] > 0
     assert all(r1["tokens"].values())
     assert "| r1 " in first_log, "the table of rounds"

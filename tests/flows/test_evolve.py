@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 
 from flows.evolve import evolve, evolve_round, main, stop_at_gate, workspace_lock
+from rstar_core.config import Gate
 from rstar_core.errors import UserError
 from tests.flows.conftest import Project
 
@@ -110,19 +111,25 @@ def test_a_fall_beyond_the_gate_stops_the_evolution(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "is_shut"),
+    ("before", "after", "fault"),
     [
-        ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": 0.56}}, False),
-        ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": 0.54}}, True),
-        ({"system@N": {"all": 0.60}}, {"system@N": {"all": 0.54}}, True),
-        ({"system@N": None}, {"system@N": {"all": 0.10}}, False),
-        ({"ppm_accuracy": 0.9}, {"ppm_accuracy": 0.1}, False),
+        ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": 0.56}}, None),
+        ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": 0.54}}, "0.600 to 0.540"),
+        ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": float("nan")}}, "to nan"),
+        ({"system@N": {"all": 0.60}}, {"system@N": {"all": 0.54}}, "system@N fell"),
+        ({"system@N": None}, {"system@N": {"all": 0.10}}, None),
+        ({"ppm_accuracy": 0.9}, {"ppm_accuracy": 0.7, "ppm_accuracy_shuffled": 0.5}, None),
+        ({}, {"ppm_accuracy": 0.5, "ppm_accuracy_shuffled": 0.5}, "one of shuffled labels 0.500"),
+        ({}, {"num_pairs": 0}, "no preference pairs"),
+        ({}, {"num_trajectories": 0}, "no trajectories"),
     ],
 )
-def test_the_gate_looks_at_greedy_and_system_2(before: dict[str, Any], after: dict[str, Any], is_shut: bool) -> None:
+def test_the_gate_lets_nobody_build_on_a_bad_round(
+    before: dict[str, Any], after: dict[str, Any], fault: str | None
+) -> None:
     rows = [{"round_id": "r1", **before}, {"round_id": "r2", **after}]
-    with pytest.raises(UserError, match="gate of r2") if is_shut else nullcontext():
-        stop_at_gate(rows, max_drop=0.05)
+    with pytest.raises(UserError, match=f"gate of r2 is shut: .*{fault}") if fault else nullcontext():
+        stop_at_gate(rows, Gate(max_drop=0.05, min_ppm_margin=0.1))
 
 
 def test_an_unknown_round_names_the_known_ones(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
