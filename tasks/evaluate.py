@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from rstar_core.engines.load import Models, has_ppm, load_policy
 from rstar_core.errors import UserError
 from rstar_core.io import read_pairs, read_problems, read_trajectories, read_true_states, write_predictions
 from rstar_core.journal import Journal, open_journal
-from rstar_core.journal.key import journal_key
+from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.mcts.recording import recorded_trees
-from rstar_core.mcts.scheduler import Growth, Job, grow
+from rstar_core.mcts.scheduler import Job, grow
 from rstar_core.mcts.search import Budget, Parts, guides_judge
 from rstar_core.mcts.tree import ROOT
 from rstar_core.metrics import bootstrap_interval, majority_vote, share_by_level, weighted_vote
@@ -31,8 +32,9 @@ from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
-from rstar_core.types import Prediction, PreferencePair, Problem, SearchTree, Terminal, Trajectory
+from rstar_core.types import Prediction, PreferencePair, Problem, Question, SearchTree, Terminal, Trajectory
 from tasks.oracle import Labelled, Oracle, judge_pairs, judge_trajectories, step_accuracy
+from tasks.processes import helped, num_processes
 
 GREEDY, FLAT, SYSTEM = "greedy", "flat", "system"
 
@@ -83,40 +85,101 @@ def evaluate(
     Raises:
         UserError: an input is missing or empty.
     """
-    problems = read_problems(benchmark)[: evaluate.max_problems]
-    if not problems:
-        raise UserError(f"{benchmark}: no held-out problems; add a source with split 'benchmark' to ingest.sources")
-    models = load_policy(policy, engine)
-    its_methods = methods(models, ppm, search, evaluate)
-    sections = {"seed": seed, "engine": engine, "search": search, "sandbox": sandbox, "evaluate": evaluate}
-    params = {**sections, "GRADER_VERSION": GRADER_VERSION}
-    with closing(open_journal(journal_key("evaluate", round_id, (benchmark, policy, ppm), params))) as journal:
-        started = time.monotonic()
+    inputs = Inputs(round_id, benchmark, policy, ppm, seed, engine, search, sandbox, evaluate)
+    problems, models = inputs.read_problems(), load_policy(policy, engine)
+    with closing(open_journal(inputs.key())) as journal:
+        started, num_before = time.monotonic(), len(journal)
+        with helped(partial(help_with, inputs), num_processes(engine) - 1):
+            level = search_all(inputs, problems, models, journal)
+        seconds = time.monotonic() - started
 
-        async def work() -> tuple[list[Growth], float, list[_Marks], Row, str]:
-            async with models, open_sandbox(sandbox) as opened, GraderSandbox() as graders:
-                box = RememberingSandbox(opened)
-                exam = _Exam(round_id, seed, box, Grader(graders), journal, engine.num_concurrent_trees, problems)
-                growths = [await exam.sit(method) for method in its_methods]
-                seconds = time.monotonic() - started
-                marks = [await exam.mark(method) for method in its_methods]
-                judge = Oracle(read_true_states(oracle), box)
+        async def mark_all() -> tuple[list[_Marks], Row]:
+            async with open_sandbox(sandbox) as opened, GraderSandbox() as graders:
+                examiners = _Examiners(Grader(graders), journal, problems, engine.num_concurrent_trees)
+                judge = Oracle(read_true_states(oracle), RememberingSandbox(opened))
+                marks = [await examiners.mark(*tried) for tried in num_trees_by_method(ppm, evaluate).items()]
                 judged = {
                     **await judge_pairs(judge, read_both(pairs), evaluate.num_judged),
                     **await judge_trajectories(judge, read_verified(trajectories), evaluate.num_judged),
-                    "ppm_step_accuracy": step_accuracy(await exam.labelled(its_methods[-1], marks[-1], judge)),
+                    "ppm_step_accuracy": step_accuracy(await examiners.labelled(marks[-1], judge)),
                 }
-                return growths, seconds, marks, judged, box.level
+                return marks, judged
 
-        growths, seconds, marks, judged, level = asyncio.run(work())
+        marks, judged = asyncio.run(mark_all())
         answered = [prediction for its in marks for prediction in its.predictions]
         write_predictions(predictions, answered)
+        share = 1 - num_before / max(len(journal), 1)  # what the journal had is not this run's
         journal.discard()
-    tokens = {f"num_tokens_{method.name}": its.num_tokens for method, its in zip(its_methods, marks, strict=True)}
+    tokens = {f"num_tokens_{its.method}": its.num_tokens for its in marks}
     totals = {name: sum(getattr(its, name) for its in marks) for name in ("num_tokens", "num_failed")}
-    rate = sum(growth.num_tokens for growth in growths) / seconds  # what the journal had is not this run's
-    timings = {"tokens/s": round(rate, 1), "sandbox": level}
+    timings = {"tokens/s": round(totals["num_tokens"] * share / seconds, 1), "sandbox": level}
     return {**accuracies(answered), **judged, **totals, **tokens, "timings": timings}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the searches depend on: all that another process needs to share them. The truth is no part of it."""
+
+    round_id: str
+    benchmark: Path
+    policy: Path
+    ppm: Path
+    seed: Seed
+    engine: Engine
+    search: Search
+    sandbox: SandboxLimits
+    evaluate: Evaluate
+
+    def key(self) -> JournalKey:
+        sections = {name: getattr(self, name) for name in ("seed", "engine", "search", "sandbox", "evaluate")}
+        params = {**sections, "GRADER_VERSION": GRADER_VERSION}
+        return journal_key("evaluate", self.round_id, (self.benchmark, self.policy, self.ppm), params)
+
+    def read_problems(self) -> list[Problem]:
+        if problems := read_problems(self.benchmark)[: self.evaluate.max_problems]:
+            return problems
+        raise UserError(
+            f"{self.benchmark}: no held-out problems; add a source with split 'benchmark' to ingest.sources"
+        )
+
+
+def help_with(inputs: Inputs) -> None:
+    """Search beside the process that will mark, into its journal."""
+    with closing(open_journal(inputs.key())) as journal:
+        search_all(inputs, inputs.read_problems(), load_policy(inputs.policy, inputs.engine), journal)
+
+
+def search_all(inputs: Inputs, problems: Sequence[Problem], models: Models, journal: Journal) -> str:
+    """Have the trees of all methods in ``journal``; the isolation that their code ran under."""
+    its_methods = methods(models, inputs.ppm, inputs.search, inputs.evaluate)
+
+    async def work() -> str:
+        async with models, open_sandbox(inputs.sandbox) as opened:
+            box = RememberingSandbox(opened)
+            for method in its_methods:
+                what = f"evaluate {inputs.round_id}, {method.name}"
+                jobs = (
+                    _job(inputs, method, problem.question, index, box)
+                    for problem in problems
+                    for index in range(method.num_trees)
+                )
+                num_jobs = len(problems) * method.num_trees
+                await grow(what, jobs, num_jobs, journal, inputs.engine.num_concurrent_trees)
+            return box.level
+
+    return asyncio.run(work())
+
+
+def _job(inputs: Inputs, method: Method, question: Question, tree_index: int, sandbox: Sandbox) -> Job:
+    return Job(
+        key=record_key(method.name, question.id, tree_index),
+        question=question,
+        round_id=inputs.round_id,
+        tree_index=tree_index,
+        parts=Parts(method.policy, method.guide, sandbox, guides_judge),
+        budget=method.budget,
+        seed=derived_seed(inputs.seed, "evaluate", inputs.round_id, method.name, question.id, tree_index),
+    )
 
 
 def read_both(pairs: Path | None) -> list[PreferencePair]:
@@ -133,7 +196,8 @@ def methods(models: Models, ppm: Path, search: Search, evaluate: Evaluate) -> li
     depth, uct_c = search.max_depth, search.uct_c
     greedy = models.policy(0.0, 1.0, search.max_step_tokens)
     one = Budget(1, 1, 0, depth, uct_c, None)
-    alone = Method(GREEDY, greedy, ZeroReward(), one, 1)
+    num_trees = num_trees_by_method(ppm, evaluate)
+    alone = Method(GREEDY, greedy, ZeroReward(), one, num_trees[GREEDY])
     if not has_ppm(ppm):
         return [alone]
     budget = Budget(
@@ -146,8 +210,15 @@ def methods(models: Models, ppm: Path, search: Search, evaluate: Evaluate) -> li
         num_parallel_leaves=search.num_parallel_leaves,
     )
     sampler = models.policy(evaluate.temperature, search.top_p, search.max_step_tokens)
-    flat = Method(FLAT, sampler, ZeroReward(), one, evaluate.num_trees * evaluate.num_rollouts)
-    return [alone, flat, Method(SYSTEM, sampler, models.guide("ppm", ppm), budget, evaluate.num_trees)]
+    flat = Method(FLAT, sampler, ZeroReward(), one, num_trees[FLAT])
+    return [alone, flat, Method(SYSTEM, sampler, models.guide("ppm", ppm), budget, num_trees[SYSTEM])]
+
+
+def num_trees_by_method(ppm: Path, evaluate: Evaluate) -> dict[str, int]:
+    """Trees for each problem, by method, in their order; flat samples are as many as the trees have rollouts."""
+    if not has_ppm(ppm):
+        return {GREEDY: 1}
+    return {GREEDY: 1, FLAT: evaluate.num_trees * evaluate.num_rollouts, SYSTEM: evaluate.num_trees}
 
 
 # --- answers --------------------------------------------------------------------------------------------------
@@ -157,55 +228,37 @@ def methods(models: Models, ppm: Path, search: Search, evaluate: Evaluate) -> li
 class _Marks:
     """A method's predictions, by problem and tree, how many tokens they took and how many searches were given up."""
 
+    method: str
     predictions: list[Prediction]
     num_tokens: int
     num_failed: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Exam:
-    round_id: str
-    seed: int
-    sandbox: Sandbox
+class _Examiners:
+    """Who compare what the searches found with the truth."""
+
     grader: Grader
     journal: Journal
-    max_running: int
     problems: Sequence[Problem]
+    num_at_once: int
 
-    async def sit(self, method: Method) -> Growth:
-        """Search; the truth has no part in it."""
-        jobs = (self._job(method, problem, index) for problem in self.problems for index in range(method.num_trees))
-        num_jobs = len(self.problems) * method.num_trees
-        return await grow(f"evaluate {self.round_id}, {method.name}", jobs, num_jobs, self.journal, self.max_running)
-
-    async def mark(self, method: Method) -> _Marks:
-        """Compare what the searches found with the truth, ``max_running`` problems at a time."""
+    async def mark(self, method: str, num_trees: int) -> _Marks:
+        """All trees of a method, ``num_at_once`` problems at a time."""
         predictions: list[Prediction] = []
         num_tokens = num_failed = 0
-        for start in range(0, len(self.problems), self.max_running):
-            problems = self.problems[start : start + self.max_running]
-            trees = [list(self._grown(method, problem)) for problem in problems]
+        for start in range(0, len(self.problems), self.num_at_once):
+            problems = self.problems[start : start + self.num_at_once]
+            trees = [list(self._grown(method, problem, num_trees)) for problem in problems]
             pairs = zip(problems, trees, strict=True)
-            graded = await asyncio.gather(*(self._grade(method.name, problem, its) for problem, its in pairs))
+            graded = await asyncio.gather(*(self._grade(method, problem, its) for problem, its in pairs))
             predictions += [one for its in graded for one in its]
             num_tokens += sum(tree.num_tokens for its in trees for tree in its)
             num_failed += sum(tree.is_given_up for its in trees for tree in its)
-        return _Marks(predictions, num_tokens, num_failed)
+        return _Marks(method, predictions, num_tokens, num_failed)
 
-    def _grown(self, method: Method, problem: Problem) -> Iterator[SearchTree]:
-        keys = (record_key(method, problem, index) for index in range(method.num_trees))
-        return recorded_trees(self.journal, keys)
-
-    def _job(self, method: Method, problem: Problem, tree_index: int) -> Job:
-        return Job(
-            key=record_key(method, problem, tree_index),
-            question=problem.question,
-            round_id=self.round_id,
-            tree_index=tree_index,
-            parts=Parts(method.policy, method.guide, self.sandbox, guides_judge),
-            budget=method.budget,
-            seed=derived_seed(self.seed, "evaluate", self.round_id, method.name, problem.id, tree_index),
-        )
+    def _grown(self, method: str, problem: Problem, num_trees: int) -> Iterator[SearchTree]:
+        return recorded_trees(self.journal, (record_key(method, problem.id, index) for index in range(num_trees)))
 
     async def _grade(self, method: str, problem: Problem, trees: Sequence[SearchTree]) -> list[Prediction]:
         """One prediction for each answered terminal that was reached, or one without an answer for a tree."""
@@ -228,13 +281,13 @@ class _Exam:
             for (tree, leaf), answer, answer_class in zip(ends, answers, classes, strict=True)
         ]
 
-    async def labelled(self, method: Method, marks: _Marks, oracle: Oracle) -> list[Labelled]:
+    async def labelled(self, marks: _Marks, oracle: Oracle) -> list[Labelled]:
         """A right and a wrong solution of each problem, where there are, with the oracle's first wrong step."""
         chosen: dict[tuple[str, bool], Prediction] = {}
         for one in marks.predictions:
-            if one.answer is not None and method.name == SYSTEM and oracle.knows(one.problem_id):
+            if one.answer is not None and one.method == SYSTEM and oracle.knows(one.problem_id):
                 chosen.setdefault((one.problem_id, _is_correct(one)), one)
-        keys = [f"{method.name}/{one.problem_id}/{one.tree_index}" for one in chosen.values()]
+        keys = [record_key(one.method, one.problem_id, one.tree_index) for one in chosen.values()]
         trees = recorded_trees(self.journal, keys)
         steps = [tree.steps(one.leaf) for tree, one in zip(trees, chosen.values(), strict=True)]
         firsts = await asyncio.gather(
@@ -248,8 +301,8 @@ class _Exam:
         return await self.grader.verdict(problem.answer, answer, problem.allowed)
 
 
-def record_key(method: Method, problem: Problem, tree_index: int) -> str:
-    return f"{method.name}/{problem.id}/{tree_index}"
+def record_key(method: str, problem_id: str, tree_index: int) -> str:
+    return f"{method}/{problem_id}/{tree_index}"
 
 
 def reached(tree: SearchTree) -> list[int]:

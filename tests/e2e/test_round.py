@@ -46,11 +46,12 @@ def copy_project(target: Path) -> None:
 
 def shrink(params: dict[str, Any]) -> dict[str, Any]:
     """One round on two levels; just enough training to be right now and then."""
-    num_per_level = {"demonstrations": 150, "train": 12, "benchmark": 6}
+    num_per_level = {"demonstrations": 90, "train": 12, "benchmark": 6}
     for source in params["ingest"]["sources"]:
         source.update(levels=[1, 2], num_per_level=num_per_level[source["split"]])
     params["rounds"] = {"r1": params["rounds"]["r1"]}
-    params["bootstrap"]["model"]["training"]["epochs"] = 14
+    params["bootstrap"]["model"]["training"].update(epochs=12, learning_rate=1.0e-3)
+    params["train_policy"]["training"]["epochs"] = 1
     params["evaluate"].update(num_trees=2, num_rollouts=2)
     params["gate"].update(max_drop=1.0, min_ppm_margin=-1.0)  # accuracies of a dozen problems jump about
     return params

@@ -427,7 +427,7 @@ def test_no_search_is_told_the_truth(stage: Any) -> None:
     seen = [*made.alone.asked, *made.system.asked, *scored]
     assert len(seen) == 14
     assert all(type(question) is Question and not hasattr(question, "answer") for question, *_ in seen)
-    box, _graders = ToyBox.opened
+    box, _judges, _graders = ToyBox.opened
     assert len(box.runs) == 5
     assert truth not in repr((seen, box.runs))
 
