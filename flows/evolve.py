@@ -10,14 +10,14 @@ import atexit
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import Completed, Failed
@@ -35,6 +35,7 @@ from tasks.timings import FIRST_ROUND, read_timings
 CONTINUE = "the same command continues where it stopped"
 GATED_METRICS = ("policy_pass@", "system@")
 LOCK = Path("run/evolve.lock")
+MLFLOW_URL_VARIABLE = "RSTAR_MLFLOW_URL"
 
 
 @flow(flow_run_name="evolve-{round_id}")
@@ -114,6 +115,7 @@ def stop_if_stale(stages: Iterable[Stage]) -> None:
 def run_stages(round_id: str, stages: Sequence[Stage]) -> None:
     """Bring ``stages`` up to date in order, show the round's table and push what was made."""
     environment = open_tracking(round_id)
+    link_tracking(round_id, environment)
     for stage in stages:
         state = task_for(stage)(stage.name, environment, return_state=True)
         if not state.is_completed():
@@ -137,6 +139,16 @@ def open_tracking(round_id: str) -> dict[str, str]:
 
     run_id = open_round(round_id)
     return {RUN_ID_VARIABLE: run_id} if run_id else {}
+
+
+def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
+    """A link from the flow run to the round's page in MLflow, where ``make ui`` has said which server shows it."""
+    from tasks.tracking import RUN_ID_VARIABLE, page_of
+
+    server = os.environ.get(MLFLOW_URL_VARIABLE)
+    if server and RUN_ID_VARIABLE in environment:
+        link = f"{server}/{page_of(environment[RUN_ID_VARIABLE])}"
+        create_link_artifact(key=f"mlflow-{round_id}", link=link, link_text=f"{round_id} in MLflow")
 
 
 def close_tracking(environment: dict[str, str]) -> None:

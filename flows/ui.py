@@ -1,4 +1,4 @@
-"""``make ui``: Prefect and MLflow with their UIs, a worker and the deployment, on this machine, until Ctrl-C."""
+"""``make ui``: Prefect and MLflow with their UIs, a worker and the deployments, on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
+from flows.evolve import MLFLOW_URL_VARIABLE
 from flows.servers import log_of, process, server
 from rstar_core.errors import UserError
 from rstar_core.ports import HOST, is_free
@@ -38,7 +39,8 @@ def serve() -> None:
     """
     prefect_port, mlflow_port = (port(variable) for variable in PORTS)
     api = f"http://{HOST}:{prefect_port}/api"
-    environment = {"PREFECT_API_URL": api, "RSTAR_ROOT": str(Path.cwd())}
+    mlflow_url = f"http://{HOST}:{mlflow_port}"
+    environment = {"PREFECT_API_URL": api, "RSTAR_ROOT": str(Path.cwd()), MLFLOW_URL_VARIABLE: mlflow_url}
     with ExitStack() as running:
         print(f"starting (logs: {log_of('*')})", flush=True)
         command = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
@@ -47,7 +49,7 @@ def serve() -> None:
         deploy(environment)
         worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
         children["worker"] = running.enter_context(process("worker", worker, environment))
-        print(welcome(api, f"http://{HOST}:{mlflow_port}"), flush=True)
+        print(welcome(api, mlflow_url), flush=True)
         watch(children)
 
 
@@ -69,7 +71,7 @@ def port(variable: str) -> int:
 
 
 def deploy(environment: dict[str, str]) -> None:
-    """Create the work pool, one run at a time, and the deployment. Doing it again changes nothing."""
+    """Create the work pool, one run at a time, and the deployments. Doing it again changes nothing."""
     for arguments in (
         ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
         ["work-pool", "set-concurrency-limit", POOL, "1"],
@@ -89,6 +91,8 @@ MLflow   {mlflow_url}
 Run a round from another terminal:
   export PREFECT_API_URL={api}
   .venv/bin/prefect deployment run evolve-round/evolve-round -p round_id=r1 --watch
+or all rounds:
+  .venv/bin/prefect deployment run evolve/evolve --watch
 
 Ctrl-C ends all of it."""
 

@@ -76,6 +76,11 @@ def open_round(round_id: str) -> str | None:
     return run_id
 
 
+def page_of(run_id: str) -> str:
+    """Where the run is in MLflow's pages."""
+    return f"#/experiments/{_client().get_run(run_id).info.experiment_id}/runs/{run_id}"
+
+
 def fail_round(run_id: str) -> None:
     """Mark the round's MLflow run as failed, if tracking can be reached."""
     try:
