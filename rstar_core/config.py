@@ -49,9 +49,13 @@ class ReasoningGymSource(Section):
     seed: int
 
 
-class FileSource(Section):
-    """JSONL (also .gz) or Parquet rows at a local path or ``s3://`` address; see problems/files.py for the fields.
+FileField = Literal["problem", "answer", "solution", "level", "license", "id", "tolerance"]
 
+
+class FileSource(Section):
+    """JSONL, CSV (also .gz) or Parquet rows at a local path or ``s3://`` address; see problems/files.py for the fields.
+
+    ``fields`` names the columns of ours where the file calls them otherwise, as ``{problem: prompt}``.
     ``offset`` and ``limit`` take a slice of the valid rows. ``solutions: gsm8k`` turns calculator annotations
     into demonstration programs (split ``demonstrations`` only).
     """
@@ -63,6 +67,7 @@ class FileSource(Section):
     offset: Count = 0
     limit: Positive | None = None
     solutions: Literal["gsm8k"] | None = None
+    fields: dict[FileField, str] = {}
 
     @model_validator(mode="after")
     def _demonstrations_need_solutions(self) -> Self:

@@ -1,4 +1,4 @@
-"""Problems from a file: JSONL (plain or .gz) or Parquet, at a local path or an address such as ``s3://``.
+"""Problems from a file: JSONL or CSV (plain or .gz) or Parquet, at a local path or an address such as ``s3://``.
 
 Fields of a row:
     problem or question  the text
@@ -13,16 +13,21 @@ Fields of a row:
     source, split, subject, and equation (SVAMP, MultiArith), answer_type, is_multiple_answer, unit (OlympiadBench)
                          known and ignored: source and split are what params.yaml says
 
+A map of fields says what columns of other names hold: ``{problem: prompt}``. With one, columns that are neither mapped
+nor known are ignored; without, they make a bad row, for a misspelt name must not go unseen. CSV has a header and is
+UTF-8; there an empty cell is absent, and everything but ``level`` is text.
+
 Null counts as absent. Text is kept as written but for CRLF and outer whitespace. Any other field, a wrong type, an id
 seen before, NUL characters or broken text make a bad row, which is reported and left out.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Never
@@ -32,6 +37,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rstar_core.answers.precision import given_tolerance, stated_tolerance
+from rstar_core.config import FileField
 from rstar_core.errors import UserError
 from rstar_core.problems.filters import Rejection, check_bad_fraction
 from rstar_core.problems.identity import problem_id
@@ -40,6 +46,7 @@ from rstar_core.types import Problem
 _READ = {"problem", "question", "answer", "solution", "level", "license", "id", "tolerance", "error"}
 _IGNORED = {"source", "split", "subject", "equation", "answer_type", "is_multiple_answer", "unit"}
 _FINAL = "####"
+_NO_HEADER = "a cell beyond the header"
 _BOM = b"\xef\xbb\xbf"
 _MAX_LINE_BYTES = 1 << 20
 _MAX_LEVEL = 2**31 - 1  # the published column has 32 bits
@@ -58,8 +65,10 @@ class _BadRow(Exception):
     """The row is refused; the text is the reason."""
 
 
-def read_rows(path: str, source: str, max_bad_fraction: float) -> tuple[list[Row], list[Rejection]]:
-    """All valid rows of a file, and the bad ones.
+def read_rows(
+    path: str, source: str, max_bad_fraction: float, columns: Mapping[FileField, str] | None = None
+) -> tuple[list[Row], list[Rejection]]:
+    """All valid rows of a file, and the bad ones. ``columns`` maps our fields to the file's names.
 
     Raises:
         UserError: the file is missing, unreadable, empty or of an unknown kind, or too much of it is bad.
@@ -69,7 +78,7 @@ def read_rows(path: str, source: str, max_bad_fraction: float) -> tuple[list[Row
     line_by_id: dict[str | int, int] = {}
     for line, content in _contents(path):
         try:
-            fields = _fields(content)
+            fields = _fields(content, columns or {})
             row = Row(line, _problem(fields, source), _solution(fields))
             _refuse_repeated_id(fields, line, line_by_id)
             rows.append(row)
@@ -86,9 +95,13 @@ def _contents(path: str) -> Iterator[tuple[int, Any]]:
     """Line numbers with what stands there: bytes, None for a line that is too long, or a Parquet row."""
     if path.endswith((".jsonl", ".jsonl.gz")):
         return _jsonl_lines(path)
+    if path.endswith((".csv", ".csv.gz")):
+        return _csv_rows(path)
     if path.endswith(".parquet"):
         return _parquet_rows(path)
-    raise UserError(f"{path}: neither .jsonl, .jsonl.gz nor .parquet; convert the file and correct ingest.sources")
+    raise UserError(
+        f"{path}: neither .jsonl, .csv (or .gz of them) nor .parquet; convert it and correct ingest.sources"
+    )
 
 
 def _jsonl_lines(path: str) -> Iterator[tuple[int, bytes | None]]:
@@ -120,13 +133,23 @@ def _parquet_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield line, row
 
 
+def _csv_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """By the line on which a row ends: a cell may hold line breaks."""
+    with _readable(path), fsspec.open(path, "rt", compression="infer", encoding="utf-8-sig", newline="") as handle:
+        rows = csv.DictReader(handle, strict=True)
+        for row in rows:
+            cells = {name or _NO_HEADER: cell for name, cell in row.items() if cell not in ("", None)}
+            level = cells.get("level", "")
+            yield rows.line_num, {**cells, "level": int(level)} if level.isascii() and level.isdecimal() else cells
+
+
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
     """Whatever keeps a file from being read becomes one line."""
     # s3fs lets these errors through as they are.
     from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
-    broken = (OSError, EOFError, zlib.error, pa.ArrowException, ValueError, ImportError, BotoCoreError)
+    broken = (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException, ValueError, ImportError, BotoCoreError)
     try:
         yield
     except FileNotFoundError:
@@ -136,9 +159,12 @@ def _readable(path: str) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read ({detail}); fetch the file again or correct ingest.sources") from None
 
 
-def _fields(content: Any) -> dict[str, Any]:
+def _fields(content: Any, columns: Mapping[FileField, str]) -> dict[str, Any]:
     """The fields of a row that are present, all of them known."""
     fields = content if isinstance(content, dict) else _parse_json(content)
+    if columns:
+        known = {name: value for name, value in fields.items() if name in _READ - columns.keys()}
+        fields = {**known, **{field: fields.get(column) for field, column in columns.items()}}
     for name in fields:
         if name not in _READ | _IGNORED:
             raise _BadRow(f"unknown field {_shown(name)}")

@@ -58,7 +58,7 @@ def _reasoning_gym(source: ReasoningGymSource, max_bad_fraction: float) -> Loade
 
 
 def _file(source: FileSource, max_bad_fraction: float) -> Loaded:
-    rows, bad = read_rows(source.path, source.source, max_bad_fraction)
+    rows, bad = read_rows(source.path, source.source, max_bad_fraction, source.fields)
     end = None if source.limit is None else source.offset + source.limit
     chosen = rows[source.offset : end]
     if not chosen:

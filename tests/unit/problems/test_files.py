@@ -197,8 +197,8 @@ def test_a_missing_file_is_one_line(address: str) -> None:
 
 
 def test_an_unknown_kind_of_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"rows\.csv: neither \.jsonl, \.jsonl\.gz nor \.parquet"):
-        read_rows(str(tmp_path / "rows.csv"), "here", 0.0)
+    with pytest.raises(UserError, match=r"rows\.txt: neither \.jsonl, \.csv \(or \.gz of them\) nor \.parquet"):
+        read_rows(str(tmp_path / "rows.txt"), "here", 0.0)
 
 
 def broken_containers() -> dict[str, bytes]:
@@ -234,3 +234,31 @@ def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(fsspec, "open", refuse)
     with pytest.raises(UserError, match=r"s3://bucket/a\.jsonl: cannot be read \(Unable to locate credentials\)"):
         read_rows("s3://bucket/a.jsonl", "here", 0.0)
+
+
+# --- CSV and other names --------------------------------------------------------------------------------------
+
+
+def test_csv_cells_are_text_but_for_the_level_and_may_hold_line_breaks(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes('\ufeffproblem,answer,level\r\n"One, or\ntwo?",073,2\r\nThree?,,1\r\nFour?,4,\r\n'.encode())
+    rows, bad = read_rows(str(path), "mine", 0.5)
+    assert [(row.problem.text, row.problem.answer, row.problem.level) for row in rows] == [
+        ("One, or\ntwo?", "073", 2),
+        ("Four?", "4", 0),
+    ]
+    assert [(one.line, one.reason) for one in bad] == [(4, "no answer")]
+
+
+def test_a_csv_row_with_more_cells_than_the_header_is_bad(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("problem,answer\nOne?,1\nTwo?,2,3\n")
+    rows, (bad,) = read_rows(str(path), "mine", 0.5)
+    assert len(rows) == 1 and bad.reason == "unknown field 'a cell beyond the header'"
+
+
+def test_a_map_of_fields_renames_columns_and_ignores_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "One?", "final": "1", "level": 3, "answer": "not this", "notes": "x"}\n')
+    ((row,), bad) = read_rows(str(path), "mine", 0.0, {"problem": "prompt", "answer": "final"})
+    assert (row.problem.text, row.problem.answer, row.problem.level, bad) == ("One?", "1", 3, [])
