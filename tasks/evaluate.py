@@ -90,7 +90,7 @@ def evaluate(
     with closing(open_journal(inputs.key())) as journal:
         started, num_before = time.monotonic(), len(journal)
         with helped(partial(help_with, inputs), num_processes(engine) - 1):
-            level = search_all(inputs, problems, models, journal)
+            level = search_all(inputs, [problem.question for problem in problems], models, journal)
         seconds = time.monotonic() - started
 
         async def mark_all() -> tuple[list[_Marks], Row]:
@@ -146,11 +146,15 @@ class Inputs:
 def help_with(inputs: Inputs) -> None:
     """Search beside the process that will mark, into its journal."""
     with closing(open_journal(inputs.key())) as journal:
-        search_all(inputs, inputs.read_problems(), load_policy(inputs.policy, inputs.engine), journal)
+        questions = [problem.question for problem in inputs.read_problems()]
+        search_all(inputs, questions, load_policy(inputs.policy, inputs.engine), journal)
 
 
-def search_all(inputs: Inputs, problems: Sequence[Problem], models: Models, journal: Journal) -> str:
-    """Have the trees of all methods in ``journal``; the isolation that their code ran under."""
+def search_all(inputs: Inputs, questions: Sequence[Question], models: Models, journal: Journal) -> str:
+    """Have the trees of all methods in ``journal``; the isolation that their code ran under.
+
+    Questions have no answer: no search can see one.
+    """
     its_methods = methods(models, inputs.ppm, inputs.search, inputs.evaluate)
 
     async def work() -> str:
@@ -159,11 +163,11 @@ def search_all(inputs: Inputs, problems: Sequence[Problem], models: Models, jour
             for method in its_methods:
                 what = f"evaluate {inputs.round_id}, {method.name}"
                 jobs = (
-                    _job(inputs, method, problem.question, index, box)
-                    for problem in problems
+                    _job(inputs, method, question, index, box)
+                    for question in questions
                     for index in range(method.num_trees)
                 )
-                num_jobs = len(problems) * method.num_trees
+                num_jobs = len(questions) * method.num_trees
                 await grow(what, jobs, num_jobs, journal, inputs.engine.num_concurrent_trees)
             return box.level
 
