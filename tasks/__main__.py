@@ -7,6 +7,7 @@ command continues), 1 a bug (traceback).
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ NEEDED = ("pyarrow", "pydantic", "yaml")
 
 def main(argv: Sequence[str] | None = None) -> int:
     die_with_parent()
+    # Read when torch is loaded. Threads that wait for work would keep a core from whoever has some.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         check_environment(NEEDED)
         run(sys.argv[1:] if argv is None else argv)
