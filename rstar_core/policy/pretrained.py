@@ -8,12 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from rstar_core.config import PretrainedModel
-from rstar_core.cot.grammar import END_OF_ANSWER
+from rstar_core.cot.grammar import (
+    ANSWER,
+    CODE,
+    END_OF_ANSWER,
+    END_OF_CODE,
+    END_OF_OUTPUT,
+    END_OF_STEP,
+    OUTPUT,
+)
 from rstar_core.errors import UserError
 from rstar_core.policy.model import without_progress_bars
 from rstar_core.policy.tokenizer import add_markers
 
 SMOLLM2 = "smollm2-135m"
+
+# What a text written without markers would hold where each marker stands. A marker that starts as the mean of the
+# whole vocabulary lies among its rarest tokens, and a short fine-tuning does not part them: no step ever ends.
+STARTS_AS = {
+    CODE: "```python",
+    END_OF_STEP: "\n\n",
+    END_OF_CODE: "\n```",
+    OUTPUT: "Output:",
+    END_OF_OUTPUT: "\n```\n",
+    ANSWER: "Answer:",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +47,7 @@ class _Place:
 def load_pretrained(spec: PretrainedModel, *, with_markers: bool = True) -> tuple[Any, Any]:
     """A causal language model and its tokenizer, which knows the step markers.
 
-    The embeddings of the markers start as the mean of the others, so the same weights give the same model.
+    The markers' embeddings start as those of what they replace, so the same weights give the same model.
     ``with_markers=False``: the model as it is, for few-shot prompts, which hold the markers as plain text.
 
     Raises:
@@ -82,7 +101,7 @@ def teach_markers(model: Any, tokenizer: Any) -> Any:
         tokenizer.eos_token = END_OF_ANSWER
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    _add_rows(model, known, len(tokenizer))
+    _add_rows(model, tokenizer, known)
     for config in (model.config, model.generation_config):
         config.bos_token_id = tokenizer.bos_token_id
         config.eos_token_id = tokenizer.eos_token_id
@@ -90,16 +109,22 @@ def teach_markers(model: Any, tokenizer: Any) -> Any:
     return model
 
 
-def _add_rows(model: Any, known: int, wanted: int) -> None:
-    """Set the embeddings of token ids from ``known`` up to ``wanted`` to the mean of those below.
+def _add_rows(model: Any, tokenizer: Any, known: int) -> None:
+    """Set the embedding of each marker to the mean of those of the text that it starts as.
 
-    Some models have spare rows already: they are used, and never removed.
+    ``known``: number of tokens before the markers were added; a marker with a smaller id is one that the model has
+    learnt already. Some models have spare rows: they are used, and never removed.
     """
     import torch
 
-    if model.get_input_embeddings().weight.shape[0] < wanted:
-        model.resize_token_embeddings(wanted, mean_resizing=False)
+    if model.get_input_embeddings().weight.shape[0] < len(tokenizer):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     layers = {id(layer.weight): layer for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
+    starts_as = STARTS_AS | {END_OF_ANSWER: tokenizer.eos_token}
     with torch.no_grad():
-        for layer in layers.values():
-            layer.weight[known:wanted] = layer.weight[:known].float().mean(dim=0).to(layer.weight.dtype)
+        for marker, text in starts_as.items():
+            row = tokenizer.convert_tokens_to_ids(marker)
+            if row >= known:
+                alike = tokenizer.encode(text, add_special_tokens=False)
+                for layer in layers.values():
+                    layer.weight[row] = layer.weight[alike].float().mean(dim=0).to(layer.weight.dtype)

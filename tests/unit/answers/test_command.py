@@ -37,6 +37,7 @@ def write(path: Path, *lines: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_each_pair_has_its_line_and_no_answer_is_run(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     pairs = [

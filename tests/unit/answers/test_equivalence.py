@@ -132,6 +132,7 @@ def test_the_second_opinion_is_asked_even_where_text_would_do() -> None:
     assert len(sandbox.asked) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (CASES / "answers.jsonl").exists(), reason="the labelled pairs are not here")
 def test_agreement_with_the_labelled_pairs(bench: Bench) -> None:
     pairs: list[Any] = [json.loads(line) for line in (CASES / "answers.jsonl").read_text("utf-8").splitlines()]

@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rstar_core.answers.equivalence import Verdict
 from tests.unit.answers.bench import Bench
 
@@ -22,6 +24,7 @@ def test_every_category_is_there_once_and_with_something_to_tell() -> None:
     assert min(Counter(pair["category"] for pair in PAIRS).values()) >= 2
 
 
+@pytest.mark.slow
 def test_agreement_with_our_own_labels_and_no_false_positive(bench: Bench) -> None:
     rulings = bench.rulings([(pair["gold"], pair["answer"]) for pair in PAIRS])
     judged = [(pair, ruling.verdict is Verdict.EQUAL) for pair, ruling in zip(PAIRS, rulings, strict=True)]

@@ -76,6 +76,7 @@ def test_a_hub_model_is_pinned_by_its_revision_and_not_fetched() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_trained_folder_is_the_same_bytes_every_time_and_names_its_base(tmp_path: Path, folder: Path) -> None:
     digests = []
     for name in ("one", "other"):

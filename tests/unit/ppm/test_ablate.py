@@ -66,6 +66,7 @@ def a_round(policy: Path, params: Params, tmp_path: Path, monkeypatch: pytest.Mo
     return folder
 
 
+@pytest.mark.slow
 def test_rewards_that_can_learn_it_find_the_right_solution(a_round: Path, params: Params) -> None:
     found = ablate("r1", params)
     assert list(found) == ["ORM", "PQM", "PPM", "any"]

@@ -15,6 +15,8 @@ from rstar_core.ppm.model import is_null_ppm, load_ppm
 from rstar_core.types import PreferencePair, Problem, Step, StepKind
 from tasks.train_ppm import train_ppm
 
+pytestmark = pytest.mark.slow  # each trains a PPM and its control
+
 SECTION = TrainPpm.model_validate(
     {
         "training": {

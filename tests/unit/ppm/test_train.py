@@ -84,6 +84,7 @@ def test_a_trained_ppm_reloads_with_the_same_scores(
     assert score_batch(again, tokenizer.pad_token_id, rows) == score_batch(model, tokenizer.pad_token_id, rows)
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_ppm(policy: Path, tokenizer: Any, tmp_path: Path) -> None:
     nodes = nodes_of(tokenizer, [pair for number in range(4) for pair in inner(number, "")])
     one_epoch = TRAINING.model_copy(update={"epochs": 1})
@@ -101,6 +102,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_ppm(
     policy: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_killed_training_goes_on_to_the_same_ppm(
     assert report.training.curve == whole.training.curve
 
 
+@pytest.mark.slow
 def test_with_an_lm_weight_it_still_writes_what_was_chosen(policy: Path, tokenizer: Any, tmp_path: Path) -> None:
     nodes = nodes_of(tokenizer, [pair for number in range(32) for pair in inner(number, "")])
 

@@ -153,6 +153,7 @@ def test_a_sentence_stays_one_comment_line() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TRAIN.exists(), reason="the real GSM8K training set is not beside the checkout")
 def test_nearly_all_of_gsm8k_is_converted_and_prints_its_answers() -> None:
     rows, _ = read_rows(str(TRAIN), "gsm8k", 0.0)

@@ -74,6 +74,7 @@ def test_closing_ends_runs_under_way() -> None:
     assert not [pid for pid in pids if descendants(pid)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [zygote_of, lambda pid: pid], ids=["zygote", "its parent"])
 def test_the_run_after_a_servers_death_is_right(victim: Callable[[int], int]) -> None:
     with open_shell(num_servers=1) as shell:

@@ -114,6 +114,7 @@ def test_a_branch_far_down_takes_a_large_source(fresh: Shell) -> None:
     assert fresh.run(f"print(x[-1], len('{'b' * 400_000}'))", *parents).stdout == "3 400000\n"
 
 
+@pytest.mark.slow
 def test_snapshots_give_their_descriptors_back() -> None:
     with open_shell(num_servers=1, budget=SnapshotBudget(4, 1024, 0)) as shell:
         counts = []

@@ -80,6 +80,7 @@ def test_from_scratch_r0_is_the_base_model_too(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {*OUTPUTS, "curves", "demonstrations.parquet"}
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     digests = []
     for _ in range(2):

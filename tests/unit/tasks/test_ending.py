@@ -29,6 +29,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("work", [POLITE, HUNG])
 def test_it_ends_in_time_with_a_code_and_a_line(number: signal.Signals, work: str) -> None:

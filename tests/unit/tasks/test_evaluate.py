@@ -432,6 +432,7 @@ def test_no_search_is_told_the_truth(stage: Any) -> None:
     assert truth not in repr((seen, box.runs))
 
 
+@pytest.mark.slow
 def test_a_stage_killed_anywhere_ends_as_if_nothing_had_happened(stage: Any) -> None:
     class Mortal(ScriptedPolicy):
         lives = 999

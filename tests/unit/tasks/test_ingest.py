@@ -129,6 +129,7 @@ def test_solutions_without_a_program_are_counted_apart(tmp_path: Path) -> None:
     assert len(rejected(tmp_path)) == 3
 
 
+@pytest.mark.slow
 def test_a_gold_answer_that_the_grader_can_not_read_is_set_aside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +180,7 @@ def test_stories_fill_all_splits_and_the_same_section_gives_the_same_bytes(tmp_p
     )
 
 
+@pytest.mark.slow
 def test_killed_while_it_judges_gold_answers_it_goes_on_with_the_others(
     tmp_path: Path, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

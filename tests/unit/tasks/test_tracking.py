@@ -63,6 +63,7 @@ def client() -> Any:
     return MlflowClient(tracking_uri=tracking.tracking_uri())
 
 
+@pytest.mark.slow
 def test_a_stage_and_a_summary_fill_the_rounds_run_and_doing_it_twice_adds_nothing(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +144,7 @@ def test_the_hash_of_a_file_and_of_a_folder_is_dvcs(tmp_path: Path) -> None:
     assert f"md5: {dvc_md5(tmp_path / 'data')}\n" in (tmp_path / "data.dvc").read_text()
 
 
+@pytest.mark.slow
 def test_an_absent_server_costs_one_line_and_no_time(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

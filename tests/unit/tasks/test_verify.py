@@ -315,6 +315,7 @@ def test_a_solution_can_not_end_its_block() -> None:
     assert fenced(text) == f"`````text\n{text}\n`````"
 
 
+@pytest.mark.slow
 def test_killed_after_any_shard_it_goes_on_with_the_others_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
