@@ -25,7 +25,15 @@ def no_process_is_left() -> Iterator[None]:
     before = set(psutil.Process().children(recursive=True))  # other workers are not ours
     yield
     left = [one for one in psutil.Process().children(recursive=True) if one not in before]
-    _, alive = psutil.wait_procs(left, timeout=10)
-    commands = {one.pid: " ".join(one.cmdline()) for one in alive if one.is_running()}
-    left_behind = {pid: command for pid, command in commands.items() if command and TRACKER not in command}
+    commands = {one: command for one in left if (command := command_of(one)) and TRACKER not in command}
+    _, alive = psutil.wait_procs(commands, timeout=10)
+    left_behind = {one.pid: commands[one] for one in alive if one.is_running()}
     assert not left_behind, f"started and not ended: {left_behind}"
+
+
+def command_of(process: psutil.Process) -> str:
+    """Its command line, or nothing where it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""

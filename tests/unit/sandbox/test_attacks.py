@@ -13,6 +13,8 @@ from rstar_core.sandbox.base import Outcome
 from tests.unit.sandbox.aftermath import Arena, open_arena
 from tests.unit.sandbox.shell import CASES
 
+pytestmark = pytest.mark.slow  # test_hostile.py has the kinds, this the collection
+
 # Code runs as a script, so the value of a last expression is never rendered: nothing happens.
 INAPPLICABLE = {"hostile_repr": "a script does not print the value of its last line"}
 
@@ -24,10 +26,8 @@ def attacks() -> list[Any]:
 
 
 def marks(case: Any) -> list[pytest.MarkDecorator]:
-    name, statuses = case["name"], case["expect"]["status"]
-    inapplicable = [pytest.mark.xfail(reason=INAPPLICABLE[name], strict=True)] if name in INAPPLICABLE else []
-    burns = [pytest.mark.slow] if "timeout" in statuses and "ok" not in statuses else []
-    return inapplicable + burns
+    reason = INAPPLICABLE.get(case["name"])
+    return [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,8 @@ STEPS = (
     "x.append(len(x))\nprint(x, random.random(), numpy.random.rand(), hash('a'))",
 )
 
+pytestmark = pytest.mark.slow  # each starts servers of its own
+
 
 @pytest.fixture
 def fresh() -> Iterator[Shell]:
@@ -61,7 +63,6 @@ def test_results_do_not_depend_on_what_is_alive(fresh: Shell, budget: SnapshotBu
         assert other.sandbox.num_snapshots <= budget.max_count
 
 
-@pytest.mark.slow
 def test_the_oldest_go_first() -> None:
     with open_shell(ROOMY, 1, SnapshotBudget(2, 1024, 0)) as shell:
         for code in (SLOW, "y = 1", "z = 1"):
@@ -87,13 +88,11 @@ def test_a_cheap_state_is_not_kept() -> None:
         assert shell.sandbox.num_snapshots == 1
 
 
-@pytest.mark.slow
 def test_each_step_has_its_own_processor_time(fresh: Shell) -> None:
     slow = [SLOW.replace("x = 1", f"x = {n}") for n in range(4)]
     assert fresh.run("print(x)", *slow).stdout == "3\n"
 
 
-@pytest.mark.slow
 def test_a_parent_that_does_not_branch_costs_its_children_only(fresh: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BRANCH_SECONDS", 2.0)
     spoilt = "import sys\nfor n, m in list(sys.modules.items()):\n    if n.endswith('sandbox.child'): m._branch = None"
@@ -114,7 +113,6 @@ def test_a_branch_far_down_takes_a_large_source(fresh: Shell) -> None:
     assert fresh.run(f"print(x[-1], len('{'b' * 400_000}'))", *parents).stdout == "3 400000\n"
 
 
-@pytest.mark.slow
 def test_snapshots_give_their_descriptors_back() -> None:
     with open_shell(num_servers=1, budget=SnapshotBudget(4, 1024, 0)) as shell:
         counts = []
