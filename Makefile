@@ -32,7 +32,7 @@ check: $(INSTALLED) ## style, types and the fast tests
 	$(BIN)/mypy
 	$(TESTS) -q -n 2 -m "not slow" tests/unit tests/golden tests/contract
 
-chaos: $(INSTALLED) ## kill -9 and a full disk, many times (half an hour)
+chaos: $(INSTALLED) ## kill -9 and a full disk, many times (long)
 	RSTAR_CHAOS_KILLS=50 RSTAR_CHAOS_REAL_KILLS=4 RSTAR_CHAOS_FLOW_KILLS=10 \
 		$(TESTS) -s -v --timeout 3600 -o session_timeout=0 tests/chaos tests/flows/test_kills.py
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rstar_core.ppm.pairs import FINAL
+from rstar_core.ppm.pairs import is_final
 from rstar_core.types import PreferencePair, Problem, SftExample, Trajectory
 from tasks.markdown import aligned
 
@@ -73,11 +73,6 @@ def pairs_card(facts: Facts, train: Sequence[PreferencePair], validation: Sequen
         _difficulties(facts),
         _parents(facts),
     )
-
-
-def is_final(pair: PreferencePair) -> bool:
-    """Whether the pair ranks whole solutions."""
-    return pair.node_key.endswith(f"/{FINAL}")
 
 
 def _side(name: str, pairs: Sequence[PreferencePair]) -> list[object]:

@@ -20,12 +20,12 @@ from rstar_core.io import (
     write_pairs,
     write_sft_examples,
 )
-from rstar_core.ppm.pairs import final_pairs, node_pairs, split_by_problem
+from rstar_core.ppm.pairs import final_pairs, is_final, node_pairs, split_by_problem
 from rstar_core.publishing import publish_folder
 from rstar_core.seeds import derived_seed
 from rstar_core.shards import stream_trees
 from rstar_core.types import PreferencePair, Problem, SearchTree, SftExample, Step, Terminal, Trajectory
-from tasks.cards import DEMONSTRATION, Difficulty, Facts, is_final, pairs_card, sft_card
+from tasks.cards import DEMONSTRATION, Difficulty, Facts, pairs_card, sft_card
 
 Item = TypeVar("Item")
 

@@ -1,4 +1,4 @@
-"""More processes at one stage's searches: what happens between the model's steps is Python, which keeps to one core."""
+"""More processes at one stage: what happens between the model's steps is Python, which keeps to one core."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 from rstar_core.config import Engine
 from rstar_core.engines.load import use_threads
 from rstar_core.errors import UserError
 from tasks.lifeline import die_with_parent
+
+Result = TypeVar("Result")
 
 PROCESSES_VARIABLE = "RSTAR_SEARCH_PROCESSES"
 _DEFAULT = 2  # each holds a model, its keys and values, and a sandbox
@@ -54,6 +57,48 @@ def helped(work: Callable[[], Any], number: int) -> Iterator[None]:
 
 
 def _help(work: Callable[[], Any]) -> None:
+    _begin()
+    work()
+
+
+@contextmanager
+def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+    """While the context lasts, one other process does ``work``, with half of the cores; to call what is yielded waits
+    for its result. The process ends with the context, however it ends; what it says is not shown.
+
+    Raises:
+        RuntimeError: by the call, if the process ended without a result.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    use_threads(threads)
+    process = context.Process(target=_deliver, args=(work, threads, sender), daemon=True)
+    process.start()
+    sender.close()  # the other's death is to be the pipe's end
+
+    def result() -> Result:
+        try:
+            found: Result = receiver.recv()
+        except EOFError:
+            process.join()
+            raise RuntimeError(f"the process beside this one ended with exit code {process.exitcode}") from None
+        return found
+
+    try:
+        yield result
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _deliver(work: Callable[[], Any], threads: int, sender: Connection) -> None:
+    _begin()
+    use_threads(threads)
+    sender.send(work())
+
+
+def _begin() -> None:
     die_with_parent()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    work()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rstar_core.config import Seed, TrainPpm
-from rstar_core.engines.load import use_threads
 from rstar_core.io import read_pairs, read_problems, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
@@ -24,7 +21,7 @@ from rstar_core.ppm.model import new_ppm, save_ppm, write_null_ppm
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes
 from rstar_core.publishing import publish_folder
 from rstar_core.types import PreferencePair
-from tasks.lifeline import die_with_parent
+from tasks.processes import beside
 
 
 def train_ppm(
@@ -63,7 +60,7 @@ def train_ppm(
         with checkpoint_folder(inputs.key("train_ppm")) as scratch:
             report = train.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
             ranker = policys_accuracy(inputs, train.fitting(validation, train_ppm.training.max_length)[0])
-            shuffled = its_control.result() if its_control else NOTHING
+            shuffled = its_control()
             with publish_folder(ppm) as folder:
                 save_ppm(model, tokenizer, folder)
             write_curve(curve, report.training.curve)
@@ -103,31 +100,16 @@ class Inputs:
 
 
 @contextmanager
-def control(inputs: Inputs) -> Iterator[Future[train.PairAccuracy] | None]:
-    """The accuracy of a PPM trained on shuffled labels, by a process beside this one; None if there is to be none.
+def control(inputs: Inputs) -> Iterator[Callable[[], train.PairAccuracy]]:
+    """The accuracy of a PPM trained on shuffled labels, by a process beside this one; none if there is to be none.
 
-    Two small trainings with a thread each take no longer than one with two. The process ends with the context.
+    Two small trainings with a thread each take no longer than one with two.
     """
     if not inputs.params.control:
-        yield None
+        yield lambda: NOTHING
         return
-    threads = max(1, (os.cpu_count() or 1) // 2)
-    use_threads(threads)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(threads,)) as process:
-        future = process.submit(shuffled_accuracy, inputs)
-        try:
-            yield future
-        except BaseException:
-            for worker in list(process._processes.values()):
-                worker.kill()  # what went wrong here is not to wait for it
-            raise
-
-
-def _begin(threads: int) -> None:
-    die_with_parent()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    use_threads(threads)
+    with beside(partial(shuffled_accuracy, inputs)) as result:
+        yield result
 
 
 def shuffled_accuracy(inputs: Inputs) -> train.PairAccuracy:

@@ -16,7 +16,7 @@ _DEFAULT_SECONDS = "60"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class FinishedTraining:
     """How a training went. ``share`` of its steps was done now, in ``seconds``; the rest came from a checkpoint."""
 
     log_history: list[dict[str, float]]
@@ -24,7 +24,7 @@ class Run:
     seconds: float
 
 
-def train_on(trainer: Any, folder: Path) -> Run:
+def train_on(trainer: Any, folder: Path) -> FinishedTraining:
     """Train from the newest checkpoint in ``folder``, or from the start, and leave checkpoints there.
 
     A checkpoint holds weights, optimiser, schedule, random states and the log. It is made where a loss has just been
@@ -39,7 +39,7 @@ def train_on(trainer: Any, folder: Path) -> Run:
     num_done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     steps = trainer.state.max_steps
-    return Run(trainer.state.log_history, (steps - num_done) / steps, result.metrics["train_runtime"])
+    return FinishedTraining(trainer.state.log_history, (steps - num_done) / steps, result.metrics["train_runtime"])
 
 
 def _seconds() -> float:

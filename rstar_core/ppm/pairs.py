@@ -107,3 +107,8 @@ def split_by_problem(problem_ids: Iterable[str], validation_fraction: float, see
 def _draw(seed: int, problem_id: str) -> float:
     """Uniform in [0, 1)."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{problem_id}".encode()).digest()[:6], "big") / 2**48
+
+
+def is_final(pair: PreferencePair) -> bool:
+    """Whether the pair ranks whole solutions: only they end in an answer."""
+    return pair.chosen[-1].kind is StepKind.ANSWER

@@ -11,7 +11,7 @@ from rstar_core.policy.checkpoints import train_on
 from rstar_core.ppm.model import score_of_logits
 from rstar_core.ppm.packing import collate_rows, logits_at_ends, pack, packed_hidden
 from rstar_core.ppm.rendering import encode_steps
-from rstar_core.ppm.train import Run, node_trainer
+from rstar_core.ppm.train import Plan, node_trainer
 from rstar_core.types import Question, SearchTree
 
 
@@ -37,7 +37,9 @@ def train_pqm(
     model: Any, tokenizer: Any, rows: list[dict[str, Any]], training: Training, seed: int, scratch: Path
 ) -> None:
     """Train ``model`` in place on the mean squared error between score and Q, averaged over steps."""
-    train_on(node_trainer(model, tokenizer, rows, collate, squared_error, Run("PQM", training, seed, scratch)), scratch)
+    train_on(
+        node_trainer(model, tokenizer, rows, collate, squared_error, Plan("PQM", training, seed, scratch)), scratch
+    )
 
 
 def squared_error(model: Any, inputs: Any) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 from rstar_core.errors import UserError
 from rstar_core.policy.rendering import encode_example
-from rstar_core.types import PreferencePair, Question, Step, StepKind
+from rstar_core.ppm.pairs import is_final
+from rstar_core.types import PreferencePair, Question, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,6 @@ def encode_nodes(
     for pair in pairs:
         nodes.setdefault((pair.problem_id, pair.node_key, pair.prefix, is_final(pair)), []).append(pair)
     return [_encode_node(tokenizer, _question(questions, node[0].problem_id), node) for node in nodes.values()]
-
-
-def is_final(pair: PreferencePair) -> bool:
-    """Whether the pair ranks whole solutions: only they end in an answer."""
-    return pair.chosen[-1].kind is StepKind.ANSWER
 
 
 def _question(questions: Mapping[str, Question], problem_id: str) -> Question:

@@ -47,7 +47,7 @@ class PpmReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Plan:
     """How a training is run, and what it is called; checkpoints lie in ``scratch``."""
 
     name: str
@@ -82,7 +82,7 @@ def train_ppm(
     if not kept:
         raise UserError(f"no preference pair fits max_length={training.max_length} tokens; raise it in params.yaml")
     rows = [{"rows": node.rows, "pairs": node.pairs} for node in kept]
-    trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Run("PPM", training, seed, scratch))
+    trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Plan("PPM", training, seed, scratch))
     at_start = pair_accuracy(model, tokenizer.pad_token_id, validation)
     run = train_on(trainer, scratch)
     at_end = pair_accuracy(model, tokenizer.pad_token_id, validation)
@@ -163,7 +163,7 @@ def _swapped(node: EncodedNode) -> EncodedNode:
 
 
 def node_trainer(
-    model: Any, tokenizer: Any, rows: list[dict[str, Any]], collate: Any, objective: Objective, how: Run
+    model: Any, tokenizer: Any, rows: list[dict[str, Any]], collate: Any, objective: Objective, plan: Plan
 ) -> Any:
     """A TRL trainer of ``objective`` over ``rows``, one for each node, that ``collate`` makes batches of."""
     from datasets import Dataset
@@ -171,11 +171,11 @@ def node_trainer(
 
     trainer = _trainer_class(objective)(
         model=model,
-        args=_reward_config(how.training, how.seed, str(how.scratch)),
+        args=_reward_config(plan.training, plan.seed, str(plan.scratch)),
         data_collator=lambda some: collate(some, tokenizer.pad_token_id),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[progress_callback(how.name)],
+        callbacks=[progress_callback(plan.name)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

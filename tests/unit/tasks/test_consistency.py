@@ -37,8 +37,8 @@ from rstar_core.types import (
     Trajectory,
 )
 from tasks.__main__ import main
+from tasks.accuracies import accuracies
 from tasks.consistency import check_all
-from tasks.evaluate import accuracies
 from tasks.tracking import dvc_md5
 
 WHOLE = "checked: 3 outputs, 2 inputs, 1 shards, 2 lineage, 0 checkpoints, 0 metrics, 0 tracking; faults: 0\n"

@@ -19,7 +19,8 @@ from rstar_core.sandbox.base import Outcome
 from rstar_core.sandbox.broker import SERVERS_VARIABLE
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.types import Candidate, Prediction, Problem, Question, SearchTree, Step
-from tasks.evaluate import FLAT, GREEDY, SYSTEM, accuracies, evaluate, frequency, reached
+from tasks.accuracies import FLAT, GREEDY, SYSTEM, accuracies
+from tasks.evaluate import evaluate, frequency, reached
 from tests.unit.mcts.scripts import ToySandbox, answer, code, end, grow, priors
 
 NEED_A_PPM = ("system@N", "best@N", "majority@N", "pass@N", "flat@K", "flat_pass@K", "num_trees", "num_samples")

@@ -12,7 +12,7 @@ import pytest
 
 from rstar_core.config import Engine
 from rstar_core.errors import UserError
-from tasks.processes import PROCESSES_VARIABLE, helped, num_processes
+from tasks.processes import PROCESSES_VARIABLE, beside, helped, num_processes
 
 LOCAL = Engine.model_validate({"kind": "local", "dtype": "float64", "max_batch_tokens": 64, "num_concurrent_trees": 2})
 
@@ -44,6 +44,19 @@ def test_a_broken_helper_is_nobodys_trouble(capfd: pytest.CaptureFixture[str]) -
 
 def test_an_error_here_ends_the_helpers_too(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), helped(partial(say_who, tmp_path), 1):
+        raise ZeroDivisionError
+    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_a_result_comes_from_another_process() -> None:
+    with beside(os.getpid) as result:
+        assert result() != os.getpid()
+
+
+def test_a_process_that_breaks_is_told_and_one_that_is_not_awaited_ends(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="ended with exit code 1"), beside(fail) as result:
+        result()
+    with pytest.raises(ZeroDivisionError), beside(partial(say_who, tmp_path)):
         raise ZeroDivisionError
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
