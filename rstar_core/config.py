@@ -157,7 +157,8 @@ class Bootstrap(Section):
 class Engine(Section):
     """``local`` runs the models in the stage's process, ``vllm`` on servers.
 
-    ``float64`` makes a small model's samples independent of what shares their batch (engines/decode.py).
+    ``float64`` makes a small model's samples independent of what shares their batch, at nearly float32's speed
+    (engines/decode.py).
     """
 
     kind: Literal["local", "vllm"]

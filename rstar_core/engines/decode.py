@@ -2,6 +2,9 @@
 
 Candidates of one prompt share a row for as long as they agree: each draws its own token from the row's distribution,
 and a row splits where they differ. The sample is the same as with a row each, at the cost of the distinct texts.
+
+What shares a batch changes the last digits of its float32. Where a draw falls so near a border that this could move it
+across, an ``exact`` model in float64 decides, which reads the row alone: the samples are float64's, at float32's speed.
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ class Request:
     seed: int
 
 
+# A draw so near a border of the cumulative distribution (of 1), or two best logits so close, are in doubt. They lie far
+# above what float32 changes; benchmarks/precision.py measures it.
+_BORDER = 3e-5
+_CLOSE = 1e-3
+
 Ended = tuple[Hashable, int, list[int]]  # the request's key, the candidate's number in it, its tokens
 
 
@@ -45,6 +53,7 @@ class _Draw:
 
     key: Hashable
     number: int
+    prompt: tuple[int, ...]
     uniforms: np.ndarray[Any, np.dtype[np.float64]]  # one for each token that it may sample
     tokens: list[int] = field(default_factory=list)
 
@@ -52,13 +61,20 @@ class _Draw:
 class Decoder:
     """``admit`` prompts while there is room, ``step`` until nothing is live. Not thread-safe.
 
-    The model's float64 makes results independent of what shares the batch, to well below what sampling can see.
+    With an ``exact`` model, the same in float64, samples do not depend on what shares the batch.
     """
 
     def __init__(
-        self, model: Any, stop_ids: Sequence[int], sampling: Sampling, store: PrefixStore, max_batch_tokens: int
+        self,
+        model: Any,
+        stop_ids: Sequence[int],
+        sampling: Sampling,
+        store: PrefixStore,
+        max_batch_tokens: int,
+        exact: Any = None,
     ) -> None:
         self._model = model
+        self._exact = exact
         self._stops = frozenset(stop_ids)
         self._sampling = sampling
         self._store = store
@@ -98,8 +114,7 @@ class Decoder:
         self._logits = torch.cat([self._logits, logits]) if start else logits
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
-        return logits.double()
+        return _logits(self._model, hidden)
 
     def step(self) -> list[Ended]:
         """One token more for every live candidate; returns those that ended with it."""
@@ -112,16 +127,22 @@ class Decoder:
 
     def _sample(self) -> list[int]:
         """A token for each candidate, row by row."""
-        if self._sampling.temperature == 0:
-            best = self._logits.argmax(-1)
-            return [int(best[row]) for row, members in enumerate(self._members) for _ in members]
-        cdf = _nucleus(torch.softmax(self._logits / self._sampling.temperature, -1), self._sampling.top_p).cumsum(-1)
         row_of = torch.tensor([row for row, members in enumerate(self._members) for _ in members])
         draws = torch.tensor([draw.uniforms[len(draw.tokens)] for members in self._members for draw in members])
-        wanted = (draws.to(cdf.dtype) * cdf[row_of, -1])[:, None]
-        found = torch.searchsorted(cdf[row_of], wanted, right=True)[:, 0].clamp(max=cdf.shape[1] - 1)
-        tokens: list[int] = found.tolist()
-        return tokens
+        tokens, in_doubt = _draw_all(self._logits, row_of, draws, self._sampling)
+        if self._exact is not None and bool(in_doubt.any()):
+            rows = row_of[in_doubt].unique()
+            exact = torch.stack([self._read_alone(self._members[row][0]) for row in rows.tolist()])
+            again, _ = _draw_all(exact, torch.searchsorted(rows, row_of[in_doubt]), draws[in_doubt], self._sampling)
+            tokens[in_doubt] = again
+        chosen: list[int] = tokens.tolist()
+        return chosen
+
+    def _read_alone(self, draw: _Draw) -> torch.Tensor:
+        """The exact model's logits [vocabulary] for the next token of ``draw``."""
+        ids = torch.tensor([[*draw.prompt, *draw.tokens]])
+        hidden = self._exact.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return _logits(self._exact, hidden[0, -1])
 
     def _write_tokens(self, tokens: list[int], ended: list[Ended]) -> list[int]:
         """Give candidates their tokens, split and drop rows; the token that each live row goes on with."""
@@ -173,7 +194,28 @@ class Decoder:
 def _draws(request: Request, max_tokens: int) -> list[_Draw]:
     """Its candidates, each with the random numbers that its own tokens will need."""
     uniforms = np.random.default_rng(request.seed).random((request.num_candidates, max_tokens))
-    return [_Draw(request.key, number, line) for number, line in enumerate(uniforms)]
+    return [_Draw(request.key, number, request.prompt.ids, line) for number, line in enumerate(uniforms)]
+
+
+def _logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model.get_output_embeddings()(hidden)
+    return logits.double()
+
+
+def _draw_all(
+    logits: torch.Tensor, row_of: torch.Tensor, draws: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A token for each draw from its row of ``logits`` [rows, vocabulary], and whether it is in doubt."""
+    if sampling.temperature == 0:
+        best = logits.topk(2, -1)
+        is_close = best.values[:, 0] - best.values[:, 1] < _CLOSE
+        return best.indices[row_of, 0], is_close[row_of]
+    cdf = _nucleus(torch.softmax(logits / sampling.temperature, -1), sampling.top_p).cumsum(-1)[row_of]
+    wanted = (draws.to(cdf.dtype) * cdf[:, -1])[:, None]
+    found = torch.searchsorted(cdf, wanted, right=True).clamp(max=cdf.shape[1] - 1)
+    above, below = cdf.gather(1, found), cdf.gather(1, (found - 1).clamp(min=0)).where(found > 0, -torch.inf)
+    is_near = torch.minimum(above - wanted, wanted - below) < _BORDER * cdf[:, -1:]
+    return found[:, 0], is_near[:, 0]
 
 
 def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:

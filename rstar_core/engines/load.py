@@ -49,6 +49,7 @@ class LocalModels:
     """A policy loaded once, from which engines with different sampling are made. They share one worker thread."""
 
     model: Any
+    exact: Any  # the same in float64, where samples are to be independent of what shares their batch
     tokenizer: Any
     store: Any
     worker: Executor
@@ -56,10 +57,14 @@ class LocalModels:
 
     def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
         from rstar_core.engines.decode import Sampling
+        from rstar_core.engines.kv import PrefixStore
         from rstar_core.engines.local import LocalPolicy
 
         sampling = Sampling(temperature, top_p, max_step_tokens)
-        return LocalPolicy(self.model, self.tokenizer, sampling, self.store, self.engine.max_batch_tokens, self.worker)
+        room = self.engine.max_batch_tokens
+        if self.exact is not None and top_p < 1:  # a nucleus has borders of its own, which only the exact model knows
+            return LocalPolicy(self.exact, self.tokenizer, sampling, PrefixStore(_max_kv_bytes()), room, self.worker)
+        return LocalPolicy(self.model, self.tokenizer, sampling, self.store, room, self.worker, self.exact)
 
     def sampler(self, search: Search) -> PolicyEngine:
         return self.policy(search.temperature, search.top_p, search.max_step_tokens)
@@ -109,7 +114,9 @@ def load_local(folder: Path, engine: Engine) -> LocalModels:
         raise UserError(f"{folder}: a few-shot policy, which engine '{engine.kind}' can't sample from; use 'vllm'")
     store = PrefixStore(_max_kv_bytes())
     worker = ThreadPoolExecutor(1, thread_name_prefix="model")
-    return LocalModels(load_model(folder, engine.dtype).eval(), load_tokenizer(folder), store, worker, engine)
+    exact = load_model(folder, "float64").eval() if engine.dtype == "float64" else None
+    model = load_model(folder, "float32" if exact else engine.dtype).eval()
+    return LocalModels(model, exact, load_tokenizer(folder), store, worker, engine)
 
 
 def use_threads(number: int) -> None:

@@ -20,7 +20,8 @@ _JOIN_SHARE = 4  # new prompts wait until they make up one candidate in so many:
 class LocalPolicy:
     """Implements ``PolicyEngine`` with a causal language model whose tokenizer has each step marker as one token.
 
-    A prompt that leaves no room for a whole step gets empty candidates: no step, like any unparsable text.
+    ``exact`` is the same model in float64, see ``decode``. A prompt that leaves no room for a whole step gets empty
+    candidates: no step, like any unparsable text.
     """
 
     def __init__(
@@ -31,11 +32,12 @@ class LocalPolicy:
         store: PrefixStore,
         max_batch_tokens: int,
         worker: Executor,
+        exact: Any = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._max_prompt = model.config.max_position_embeddings - sampling.max_tokens
         self._decoder = Decoder(
-            model, [*stop_ids(tokenizer), tokenizer.eos_token_id], sampling, store, max_batch_tokens
+            model, [*stop_ids(tokenizer), tokenizer.eos_token_id], sampling, store, max_batch_tokens, exact
         )
         self._texts: dict[Hashable, list[list[int]]] = {}  # tokens of each request's candidates so far
         self._driver = Driver(worker, self._take, self._advance, lambda: self._decoder.num_live > 0)

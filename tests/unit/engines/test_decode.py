@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -109,6 +110,39 @@ def test_a_sample_is_the_same_in_any_company(small: Any, wild: dict[Any, list[in
     for _ in range(2):
         assert decoded(decoder(small, WILD, store=store), SCHEDULES[schedule]) == wild
     assert decoded(decoder(small, WILD, store=PrefixStore(0)), SCHEDULES[schedule]) == wild
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_float32_with_the_exact_model_samples_as_float64(small: Any, wild: dict[Any, list[int]], schedule: str) -> None:
+    fast = copy.deepcopy(small).float()
+    made = Decoder(fast, STOPS, WILD, PrefixStore(ROOMY), 1, small)
+    assert decoded(made, SCHEDULES[schedule]) == wild
+
+
+@pytest.mark.parametrize("temperature", [1.3, 0.0])
+def test_where_a_draw_is_in_doubt_the_exact_model_decides(small: Any, temperature: float) -> None:
+    """Two tokens as good as each other, and draws at the border between them: all depends on who is ahead."""
+    exact, fast = copy.deepcopy(small), copy.deepcopy(small)
+    with torch.no_grad():
+        for model, ahead, behind in ((exact, 5, 6), (fast, 6, 5)):
+            rows = model.lm_head.weight
+            rows[behind] = rows[ahead] = 4 * small.lm_head.weight[5]
+            rows[ahead] *= 1 + 1e-6
+    requests = [Request(number, Prompt((number, 7), (2,)), 2, seed=number) for number in range(64)]
+
+    def sample(*models: Any) -> Any:
+        model, *others = models
+        made = Decoder(model, STOPS, Sampling(temperature, 1.0, 1), PrefixStore(0), 1, *others)
+        with torch.inference_mode():
+            made.admit(requests)
+            for draw in (draw for members in made._members for draw in members):
+                borders = [np.cumsum(next_distribution(one, draw.prompt, 1.3))[5] for one in (exact, fast)]
+                draw.uniforms[0] = sum(borders) / 2
+            return made.step()
+
+    truth = sample(exact)
+    assert sample(fast) != truth
+    assert sample(fast, exact) == truth
 
 
 def test_a_sample_from_a_nucleus_is_the_one_drawn_alone(small: Any) -> None:

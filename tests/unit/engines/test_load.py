@@ -52,9 +52,12 @@ def test_the_sampler_is_what_the_search_says(models: LocalModels) -> None:
     assert cold == calm
 
 
-def test_the_weights_are_in_the_engines_precision(models: LocalModels) -> None:
-    assert str(models.model.dtype) == "torch.float64"
-    assert not models.model.training
+def test_float64_samples_in_float32_with_the_exact_model_at_hand(models: LocalModels, folder: Path) -> None:
+    assert (str(models.model.dtype), str(models.exact.dtype)) == ("torch.float32", "torch.float64")
+    assert not models.model.training and not models.exact.training
+    loaded = load_local(folder, ENGINE.model_copy(update={"dtype": "bfloat16"}))
+    with loaded.worker:
+        assert (str(loaded.model.dtype), loaded.exact) == ("torch.bfloat16", None)
 
 
 def test_the_terminal_guide_needs_no_ppm(models: LocalModels, tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""How much float32 and batching move what is drawn from: the margin that engines/decode.py leaves is to be far above.
+
+    python benchmarks/precision.py artifacts/r1/policy artifacts/problems/benchmark.parquet [num_problems]
+
+Every row of every step of a batched decoding in float32, against the row alone in float64.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from rstar_core.engines.decode import _BORDER, _CLOSE, Decoder, Request, Sampling
+from rstar_core.engines.encoding import encoder, stop_ids
+from rstar_core.engines.kv import PrefixStore
+from rstar_core.io import read_problems
+from rstar_core.policy.model import load_model, load_tokenizer
+
+
+def main(policy: Path, problems: Path, num_problems: int) -> None:
+    tokenizer, encode = load_tokenizer(policy), encoder(load_tokenizer(policy))
+    fast, exact = (load_model(policy, dtype).eval() for dtype in ("float32", "float64"))
+    sampling = Sampling(1.0, 1.0, 48)
+    decoder = Decoder(fast, stop_ids(tokenizer), sampling, PrefixStore(1 << 30), 1 << 20, exact)
+    questions = [problem.question for problem in read_problems(problems)]
+    some = questions[:: max(1, len(questions) // num_problems)]
+    worst_border = worst_logit = 0.0
+    num_rows = 0
+    with torch.inference_mode():
+        decoder.admit([Request(number, encode(question, ()), 4, number) for number, question in enumerate(some)])
+        while decoder.num_live:
+            alone = torch.stack([decoder._read_alone(members[0]) for members in decoder._members])
+            batched = decoder._logits[: len(alone)]
+            cdfs = (torch.softmax(logits, -1).cumsum(-1) for logits in (alone, batched))
+            worst_border = max(worst_border, float((next(cdfs) - next(cdfs)).abs().max()))
+            worst_logit = max(worst_logit, float((alone - batched).abs().max()))
+            num_rows += len(alone)
+            decoder.step()
+    print(
+        f"{num_rows} distributions: cumulative probabilities differ by up to {worst_border:.1e} (margin {_BORDER:.0e})"
+    )
+    print(f"logits by up to {worst_logit:.1e} (margin {_CLOSE:.0e} between two)")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 100)
