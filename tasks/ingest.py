@@ -9,14 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rstar_core.answers.equivalence import GRADER_VERSION, Ruling, Verdict, ruling_from_row
 from rstar_core.answers.gold import cheap_gold_ruling, gold_ruling
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import FileSource, Ingest, Source, Split
-from rstar_core.io import write_demonstrations, write_problems, write_true_states
+from rstar_core.io import write_demonstrations, write_json, write_problems, write_true_states
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.journal.sharded import by_shard
@@ -25,6 +25,7 @@ from rstar_core.problems.load import Loaded, load_source
 from rstar_core.progress import Progress
 from rstar_core.publishing import publish
 from rstar_core.types import Demonstration
+from tasks.intake import intakes, report_facts, report_text
 
 PRECEDENCE: tuple[Split, ...] = ("benchmark", "demonstrations", "train")  # a held-out problem stays held out
 _NUM_SHOWN = 20
@@ -33,7 +34,16 @@ _AT_ONCE = 512
 
 
 def ingest(
-    *, data: Path, train: Path, benchmark: Path, demonstrations: Path, oracle: Path, rejected: Path, ingest: Ingest
+    *,
+    data: Path,
+    train: Path,
+    benchmark: Path,
+    demonstrations: Path,
+    oracle: Path,
+    rejected: Path,
+    report: Path,
+    counts: Path,
+    ingest: Ingest,
 ) -> dict[str, float]:
     """Gather the problems of all sources into disjoint splits.
 
@@ -41,7 +51,8 @@ def ingest(
     loaded before anything is written. Killed and started again, the stage reads its sources anew and goes
     on with the gold answers that were not judged yet. A problem whose answer the grader can't read is set aside: nobody
     could be right there. ``oracle`` holds, of generated problems, the true state after each step, for judging only.
-    ``rejected`` lists each refused row as JSON: file, line, reason.
+    ``rejected`` lists each refused row as JSON: file, line, reason. ``report`` (Markdown) and ``counts`` (JSON) say
+    what became of each source's rows, and which of the kept ones a person should look at (``problems/doubts.py``).
     Metrics: ``num_<split>``, ``num_bad``, ``num_duplicates``, ``num_without_program``, ``num_ungradable``, and for each
     source ``<source>/num_<split>`` and, if any, ``<source>/num_duplicates``.
 
@@ -50,19 +61,28 @@ def ingest(
     """
     for line in unwatched(ingest.sources, data):
         print(line, file=sys.stderr)
-    loaded = [(source.split, load_source(source, ingest.max_bad_fraction)) for source in ingest.sources]
-    disjoint, duplicates = make_disjoint(_by_split(loaded))
+    loaded = [load_source(source, ingest.max_bad_fraction) for source in ingest.sources]
+    disjoint, duplicates = make_disjoint(_by_split(ingest.sources, loaded))
     golds = sorted({entry.problem.answer for entries in disjoint.values() for entry in entries})
     with closing(open_journal(_key(ingest, golds))) as journal:
-        kept, ungradable = gradable(disjoint, asyncio.run(gold_rulings(golds, journal)))
-        bad = _unique(row for _, one in loaded for row in one.bad)
-        without_program = _unique(row for _, one in loaded for row in one.without_program)
+        rulings = asyncio.run(gold_rulings(golds, journal))
+        kept, unreadable = gradable(disjoint, rulings)
+        bad = _unique(row for one in loaded for row in one.bad)
+        without_program = _unique(row for one in loaded for row in one.without_program)
+        ungradable = [Rejection(one.file, one.line, _why(one.problem.answer, rulings)) for one in unreadable]
         rejections = [*bad, *without_program, *ungradable, *(duplicate.rejection for duplicate in duplicates)]
+        its_entries = [entry for entries in kept.values() for entry in entries]
+        its_intakes = intakes(ingest.sources, loaded, its_entries, duplicates, unreadable)
+        conflicts = [str(duplicate.rejection) for duplicate in duplicates if duplicate.is_conflict]
+        facts = report_facts(its_intakes, its_entries, conflicts)
         write_problems(train, [entry.problem for entry in kept["train"]])
         write_problems(benchmark, [entry.problem for entry in kept["benchmark"]])
         write_demonstrations(demonstrations, [Demonstration(e.problem, e.code_steps) for e in kept["demonstrations"]])
         write_true_states(oracle, [e.states for split in ("train", "benchmark") for e in kept[split] if e.states])
         _write_rejections(rejected, rejections)
+        write_json(counts, facts)
+        with publish(report, "w") as handle:
+            handle.write(report_text(facts))
         journal.discard()
     return {
         "num_bad": len(bad),
@@ -81,18 +101,15 @@ def _key(ingest: Ingest, golds: Sequence[str]) -> JournalKey:
 
 def gradable(
     offers: Mapping[Split, Sequence[Entry]], rulings: Mapping[str, Ruling]
-) -> tuple[dict[Split, list[Entry]], list[Rejection]]:
-    """The entries whose gold answer the grader reads, and a rejection for each other."""
+) -> tuple[dict[Split, list[Entry]], list[Entry]]:
+    """The entries whose gold answer the grader reads, and the others."""
     kept: dict[Split, list[Entry]] = {split: [] for split in offers}
-    refused = []
+    unreadable: list[Entry] = []
     for split, entries in offers.items():
         for entry in entries:
-            ruling = rulings[entry.problem.answer]
-            if ruling.verdict is Verdict.EQUAL:
-                kept[split].append(entry)
-            else:
-                refused.append(Rejection(entry.file, entry.line, _why(entry.problem.answer, ruling)))
-    return kept, refused
+            is_readable = rulings[entry.problem.answer].verdict is Verdict.EQUAL
+            (kept[split] if is_readable else unreadable).append(entry)
+    return kept, unreadable
 
 
 def unwatched(sources: Iterable[Source], data: Path) -> list[str]:
@@ -124,13 +141,16 @@ async def gold_rulings(golds: Sequence[str], journal: Journal) -> dict[str, Ruli
     return rulings
 
 
-def _why(answer: str, ruling: Ruling) -> str:
-    shown = ascii(answer)
-    return f"answer: the grader can't find it equal to itself ({ruling.rule}): {shown[:_MAX_SHOWN_CHARS]}"
+def _why(answer: str, rulings: Mapping[str, Ruling]) -> str:
+    shown = ascii(answer)[:_MAX_SHOWN_CHARS]
+    return f"answer: the grader can't find it equal to itself ({rulings[answer].rule}): {shown}"
 
 
-def _by_split(loaded: Sequence[tuple[Split, Loaded]]) -> dict[Split, list[Entry]]:
-    return {split: [entry for its, one in loaded if its == split for entry in one.entries] for split in PRECEDENCE}
+def _by_split(sources: Sequence[Source], loaded: Sequence[Loaded]) -> dict[Split, list[Entry]]:
+    offers: dict[Split, list[Entry]] = {split: [] for split in PRECEDENCE}
+    for number, (source, one) in enumerate(zip(sources, loaded, strict=True)):
+        offers[source.split] += [replace(entry, source_number=number) for entry in one.entries]
+    return offers
 
 
 def _unique(rejections: Iterable[Rejection]) -> list[Rejection]:

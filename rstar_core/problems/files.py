@@ -45,6 +45,8 @@ from rstar_core.types import Problem
 
 _READ = {"problem", "question", "answer", "solution", "level", "license", "id", "tolerance", "error"}
 _IGNORED = {"source", "split", "subject", "equation", "answer_type", "is_multiple_answer", "unit"}
+_JUDGED = {"steps", "label"}  # ProcessBench: its answer is the number of the first wrong step
+_NO_ANSWERS = {"none", "null", "nan", "n/a", "na", "notfound", "not found", "unknown", "proof", "?", "-"}
 _FINAL = "####"
 _NO_HEADER = "a cell beyond the header"
 _BOM = b"\xef\xbb\xbf"
@@ -165,6 +167,8 @@ def _fields(content: Any, columns: Mapping[FileField, str]) -> dict[str, Any]:
     if columns:
         known = {name: value for name, value in fields.items() if name in _READ - columns.keys()}
         fields = {**known, **{field: fields.get(column) for field, column in columns.items()}}
+    if fields.keys() >= _JUDGED:
+        raise _BadRow("a judged solution with 'steps' and 'label', no problem with its answer")
     for name in fields:
         if name not in _READ | _IGNORED:
             raise _BadRow(f"unknown field {_shown(name)}")
@@ -214,6 +218,8 @@ def _answer(fields: dict[str, Any]) -> str:
         answer = str(value)
     if not answer:
         raise _BadRow("no answer")
+    if answer.casefold() in _NO_ANSWERS:
+        raise _BadRow(f"answer: {_shown(answer)} is none")
     return answer
 
 

@@ -10,12 +10,15 @@ from rstar_core.errors import UserError
 from rstar_core.problems.identity import normalised
 from rstar_core.types import Problem, TrueStates
 
+_MAX_SHOWN_CHARS = 60
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A problem on its way in. ``file`` is a path or a generator's name, ``line`` counts its rows from 1.
 
     ``code_steps`` is empty except in the split ``demonstrations``; ``states`` are there where a generator knows them.
+    ``doubts`` are what a person should look at; ``source_number`` is the place of its source in params.yaml, from 0.
     """
 
     file: str
@@ -23,6 +26,8 @@ class Entry:
     problem: Problem
     code_steps: tuple[str, ...] = ()
     states: TrueStates | None = None
+    doubts: tuple[str, ...] = ()
+    source_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,16 @@ class Duplicate:
     split: Split
 
     @property
+    def is_conflict(self) -> bool:
+        return self.entry.problem.answer != self.original.answer
+
+    @property
     def rejection(self) -> Rejection:
-        return Rejection(self.entry.file, self.entry.line, f"duplicate of problem {self.original.id} in {self.split}")
+        reason = f"duplicate of problem {self.original.id} in {self.split}"
+        if self.is_conflict:
+            answers = ", not ".join(ascii(one.answer)[:_MAX_SHOWN_CHARS] for one in (self.original, self.entry.problem))
+            reason += f", where the answer is {answers}"
+        return Rejection(self.entry.file, self.entry.line, reason)
 
 
 def make_disjoint(offers: Mapping[Split, Sequence[Entry]]) -> tuple[dict[Split, list[Entry]], list[Duplicate]]:

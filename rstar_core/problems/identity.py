@@ -6,6 +6,9 @@ import hashlib
 import re
 import unicodedata
 
+_FRACTION = re.compile(r"\\[dt]frac(?![a-z])")
+_LOOKS = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![a-z])")
+
 
 def problem_id(text: str) -> str:
     """Stable id of a problem: the first 16 hex digits of the sha256 of its exact text."""
@@ -13,6 +16,10 @@ def problem_id(text: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """The text as a duplicate check sees it: NFKC, case-folded, letters and digits only, single spaces."""
+    """The text as a duplicate check sees it: NFKC, case-folded, letters and digits only, single spaces.
+
+    LaTeX commands that only change how a text looks do not count.
+    """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.findall(r"\w+", folded))
+    plain = _LOOKS.sub("", _FRACTION.sub(r"\\frac", folded))
+    return " ".join(re.findall(r"\w+", plain))

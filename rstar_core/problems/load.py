@@ -7,6 +7,7 @@ from typing import assert_never
 
 from rstar_core.config import FileSource, ReasoningGymSource, Source, StoriesSource
 from rstar_core.errors import UserError
+from rstar_core.problems.doubts import doubts
 from rstar_core.problems.files import Row, read_rows
 from rstar_core.problems.filters import Entry, Rejection, check_bad_fraction
 from rstar_core.problems.gsm8k import NoProgram, make_program
@@ -14,11 +15,15 @@ from rstar_core.problems.gsm8k import NoProgram, make_program
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a source offers. ``without_program``: valid rows that cannot become demonstrations; they are not bad."""
+    """What a source offers. ``without_program``: valid rows that cannot become demonstrations; they are not bad.
+
+    ``num_outside`` counts valid rows outside the slice that params.yaml wants.
+    """
 
     entries: list[Entry]
     bad: list[Rejection]
     without_program: list[Rejection]
+    num_outside: int = 0
 
 
 def load_source(source: Source, max_bad_fraction: float) -> Loaded:
@@ -63,17 +68,23 @@ def _file(source: FileSource, max_bad_fraction: float) -> Loaded:
     chosen = rows[source.offset : end]
     if not chosen:
         raise UserError(f"{source.path}: offset {source.offset} leaves none of its {len(rows)} rows; make it smaller")
+    loaded = Loaded([], bad, [], len(rows) - len(chosen))
     if source.solutions is None:
-        return Loaded([Entry(source.path, row.line, row.problem) for row in chosen], bad, [])
-    return _demonstrations(source.path, chosen, bad)
+        loaded.entries.extend(_entry(source.path, row) for row in chosen)
+        return loaded
+    return _with_programs(source.path, chosen, loaded)
 
 
-def _demonstrations(path: str, rows: list[Row], bad: list[Rejection]) -> Loaded:
-    loaded = Loaded([], bad, [])
+def _entry(path: str, row: Row, code_steps: tuple[str, ...] = ()) -> Entry:
+    its = doubts(row.problem.text, row.problem.answer, row.solution)
+    return Entry(path, row.line, row.problem, code_steps, doubts=tuple(its))
+
+
+def _with_programs(path: str, rows: list[Row], loaded: Loaded) -> Loaded:
     for row in rows:
         try:
             code_steps = make_program(row.problem.text, row.solution, row.problem.answer)
-            loaded.entries.append(Entry(path, row.line, row.problem, code_steps))
+            loaded.entries.append(_entry(path, row, code_steps))
         except NoProgram as error:
             loaded.without_program.append(Rejection(path, row.line, f"no program: {error}"))
     return loaded

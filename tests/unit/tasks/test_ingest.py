@@ -21,6 +21,8 @@ OUTPUTS = {
     "demonstrations": "demonstrations.parquet",
     "oracle": "oracle.parquet",
     "rejected": "rejected.jsonl",
+    "report": "report.md",
+    "counts": "report.json",
 }
 
 
@@ -80,7 +82,7 @@ def test_the_benchmark_wins_then_demonstrations_then_training(tmp_path: Path) ->
         (train, 1),
         (train, 2),
     ]
-    assert [row["reason"].rpartition(" ")[2] for row in rejected(tmp_path)] == [
+    assert [row["reason"].partition(" in ")[2].partition(",")[0] for row in rejected(tmp_path)] == [
         "benchmark",
         "benchmark",
         "benchmark",
@@ -112,6 +114,57 @@ def test_every_refusal_is_listed_and_the_first_are_shown(tmp_path: Path, capsys:
     shown = capsys.readouterr().err.splitlines()
     assert shown[0] == f"{path}:1: no answer"
     assert (len(shown), shown[-1]) == (21, f"... and 10 more, all in {tmp_path / 'out' / 'rejected.jsonl'}")
+
+
+def test_every_row_of_a_source_is_in_one_column_of_the_report(tmp_path: Path) -> None:
+    worked = "Half: <<2/2=1>>1"
+    rows = [
+        {**problem("One of two."), "solution": worked},
+        {**problem("Two of two."), "solution": "They cry."},
+        problem("Three | three."),
+        problem("three three"),
+        problem("Three | three."),
+        problem("Three: three!", "2"),
+        problem("Four", None),
+        problem("Five", "notfound"),
+        problem(r"Six \dfrac{1}{2}", "\\sqrt{("),
+        problem("Seven \frac{1}{2}, shown below. The answer is 1."),
+        problem("Eight"),
+    ]
+    path = write_rows(tmp_path / "a.jsonl", *rows)
+    run(
+        tmp_path,
+        file(path, "demonstrations", solutions="gsm8k", limit=2),
+        file(path, "train", offset=2, limit=6),
+        {"kind": "stories", "split": "benchmark", "levels": [1], "num_per_level": 3, "seed": 1},
+    )
+    counts = json.loads((tmp_path / "out/report.json").read_text())
+    demonstrations, train, stories = counts["sources"]
+    fates = {"bad row", "outside the slice", "no program", "duplicate"}
+    fates |= {"duplicate but for layout", "conflicting answer", "unreadable answer"}
+    for source in counts["sources"]:
+        assert source["rows"] == source["kept"] + sum(source[fate] for fate in fates)
+    assert (demonstrations["kept"], demonstrations["no program"], demonstrations["outside the slice"]) == (1, 1, 7)
+    kept = {fate: train[fate] for fate in sorted(fates)}
+    assert train["kept"] == 2 and kept == {
+        "bad row": 2,
+        "conflicting answer": 1,
+        "duplicate": 1,
+        "duplicate but for layout": 1,
+        "no program": 0,
+        "outside the slice": 3,
+        "unreadable answer": 1,
+    }
+    assert (stories["rows"], stories["kept"]) == (3, 3)
+    assert [one["doubt"].partition(":")[0] for one in counts["doubts"]] == [
+        "a lost backslash",
+        "a figure that is not here",
+        "the text tells the answer",
+    ]
+    (conflict,) = counts["conflicts"]
+    assert conflict.startswith(f"{path}:6: ") and conflict.endswith("where the answer is '1', not '2'")
+    text = (tmp_path / "out/report.md").read_text()
+    assert "| all " in text and "may be \\frac{1}{2}" in text and conflict in text
 
 
 def test_slices_of_one_file_count_its_bad_rows_once(tmp_path: Path) -> None:

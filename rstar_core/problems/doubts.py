@@ -1,0 +1,65 @@
+"""What looks wrong with a problem that comes in all the same: each doubt is a line for the report. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# A sloppy writer of JSON leaves one backslash before a command: \frac is read as a form feed and "rac".
+_LOST = {"\f": r"\f", "\b": r"\b", "\t": r"\t", "\r": r"\r", "\v": r"\v"}
+_LOST_COMMAND = re.compile(r"[\f\b\v]|\t(?=(?:heta|imes|ext|an|au|riangle|frac)\b|ext\{)|\r(?=(?:ight|ho|angle)\b)")
+_OTHER_CONTROL = re.compile(r"[\x00-\x07\x0e-\x1f\x7f]")
+_FIGURE = re.compile(
+    r"\[asy\]|(?:figure|diagram|picture|graph) (?:below|above|shown)|shown (?:below|above|in the (?:figure|diagram))",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_BOX = re.compile(r"\\boxed\s*(\{?)")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|-?\.\d+")
+_MAX_WORDS = 5  # of an answer: "3 hours and 20 minutes" has fewer, a sentence more
+_NUM_AROUND = 12
+
+
+def doubts(text: str, answer: str, solution: str) -> list[str]:
+    """What a person should look at, each by one short reason; ``solution`` may be empty."""
+    return [*_of_text(text, answer), *_of_answer(answer), *_of_solution(solution, answer)]
+
+
+def _of_text(text: str, answer: str) -> Iterator[str]:
+    if lost := _LOST_COMMAND.search(text):
+        read = ascii(text[lost.start() : lost.start() + _NUM_AROUND])
+        meant = _LOST[lost.group()] + text[lost.end() : lost.end() + _NUM_AROUND - 1].partition("\n")[0]
+        yield f"a lost backslash: {read} may be {meant}"
+    if _OTHER_CONTROL.search(text):
+        yield "a control character in the text"
+    if _FIGURE.search(text):
+        yield "a figure that is not here"
+    if re.search(rf"\banswer(?: is|:)\s*\$?{re.escape(answer)}(?!\w|\.\d)", text, re.I):
+        yield "the text tells the answer"
+    if len(re.findall(r"\w+", text)) < 2:
+        yield "hardly a text"
+
+
+def _of_answer(answer: str) -> Iterator[str]:
+    boxes = _BOX.findall(answer)
+    if len(boxes) > 1:
+        yield "several boxes in the answer"
+    if "" in boxes:
+        yield "a box without braces in the answer"
+    if len(_WORD.findall(answer)) > _MAX_WORDS:
+        yield "prose in the answer"
+
+
+def _of_solution(solution: str, answer: str) -> Iterator[str]:
+    """The last line of one with calculator annotations (GSM8K) should come to the answer; proofs end otherwise."""
+    if "<<" not in solution:
+        return
+    last = solution.strip().rpartition("\n")[2]
+    numbers = {_plain(number) for number in _NUMBER.findall(last)}
+    if numbers and _NUMBER.fullmatch(answer) and _plain(answer) not in numbers:
+        yield "the solution ends in another value"
+
+
+def _plain(number: str) -> str:
+    bare = number.replace(",", "")
+    return (bare.rstrip("0").rstrip(".") if "." in bare else bare).removeprefix("0") or "0"
