@@ -167,6 +167,34 @@ def test_every_row_of_a_source_is_in_one_column_of_the_report(tmp_path: Path) ->
     assert "| all " in text and "may be \\frac{1}{2}" in text and conflict in text
 
 
+REAL = Path(__file__).parents[4] / "shared" / "data"
+REAL_COUNTS = {  # rows, kept, duplicates, unreadable answers, rows with a doubt
+    "gsm8k_train": (7473, 7473, 0, 0, 0),
+    "gsm8k_test": (1319, 1319, 0, 0, 0),
+    "multiarith": (600, 580, 20, 0, 0),
+    "olympiadbench_en_math": (675, 672, 0, 3, 4),
+    "svamp": (1000, 1000, 0, 0, 0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.exists(), reason="needs the real problem sets, which are not part of this project")
+@pytest.mark.parametrize("name", REAL_COUNTS)
+def test_real_sets_come_in_with_these_counts(tmp_path: Path, name: str) -> None:
+    run(tmp_path, file(str(REAL / f"{name}.jsonl.gz"), "train"))
+    counts = json.loads((tmp_path / "out/report.json").read_text())
+    (one,) = counts["sources"]
+    doubtful = {(doubt["file"], doubt["line"]) for doubt in counts["doubts"]}
+    found = (one["rows"], one["kept"], one["duplicate"], one["unreadable answer"], len(doubtful))
+    assert found == REAL_COUNTS[name]
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs the real problem sets, which are not part of this project")
+def test_judged_solutions_are_no_problems(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="400 of 400 rows are bad.* line 1: a judged solution"):
+        run(tmp_path, file(str(REAL / "processbench_gsm8k.jsonl.gz"), "train"))
+
+
 def test_slices_of_one_file_count_its_bad_rows_once(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", problem("one"), problem("two"), problem("three", None))
     metrics = run(tmp_path, file(path, "train", limit=1), file(path, "benchmark", offset=1))
