@@ -115,7 +115,36 @@ def ablate(argv: Sequence[str]) -> None:
     print(its.table(its.ablate(round_id, load_params())))
 
 
-COMMANDS = {"track": track, "check": check, "journals": journals, "ablate": ablate}
+def release(argv: Sequence[str]) -> None:
+    """Put a finished round on an object store."""
+    parser = argparse.ArgumentParser(prog="python -m tasks release", description=release.__doc__)
+    parser.add_argument("--round-id", required=True, metavar="ID")
+    parser.add_argument("--to", required=True, metavar="ADDRESS", help="such as s3://bucket/prefix")
+    arguments = parser.parse_args(argv)
+    from tasks import releases
+
+    done = releases.release(arguments.round_id, arguments.to)
+    sent = f"{done.num_sent} sent ({done.num_bytes / 1e6:.1f} MB)"
+    print(f"{arguments.to}/{arguments.round_id}: {done.num_files} files, {sent}")
+
+
+def fetch(argv: Sequence[str]) -> None:
+    """Bring a released round from an object store into a new folder."""
+    parser = argparse.ArgumentParser(prog="python -m tasks fetch", description=fetch.__doc__)
+    parser.add_argument("--round-id", required=True, metavar="ID")
+    parser.add_argument("--from", required=True, metavar="ADDRESS", dest="address", help="such as s3://bucket/prefix")
+    parser.add_argument("--into", required=True, metavar="FOLDER", type=Path)
+    arguments = parser.parse_args(argv)
+    from tasks import releases
+
+    num_files = releases.fetch(arguments.round_id, arguments.address, arguments.into)
+    print(f"{arguments.into}: {num_files} files of {arguments.round_id}")
+
+
+COMMANDS = {
+    **{"track": track, "check": check, "journals": journals, "ablate": ablate},
+    **{"release": release, "fetch": fetch},
+}
 
 
 def run_stage(name: str, argv: Sequence[str]) -> None:

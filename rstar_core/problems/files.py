@@ -24,6 +24,7 @@ seen before, NUL characters or broken text make a bad row, which is reported and
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import zlib
@@ -108,7 +109,8 @@ def _contents(path: str) -> Iterator[tuple[int, Any]]:
 
 def _jsonl_lines(path: str) -> Iterator[tuple[int, bytes | None]]:
     with _readable(path), fsspec.open(path, "rb", compression="infer") as handle:
-        for line, content in enumerate(_lines(handle), start=1):
+        # A store's file has no readline with a limit.
+        for line, content in enumerate(_lines(io.BufferedReader(handle)), start=1):
             if content is None or content.removeprefix(_BOM).strip():
                 yield line, content
 

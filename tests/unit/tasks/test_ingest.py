@@ -191,7 +191,7 @@ def test_real_sets_come_in_with_these_counts(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs the real problem sets, which are not part of this project")
 def test_judged_solutions_are_no_problems(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="400 of 400 rows are bad.* line 1: a judged solution"):
+    with pytest.raises(UserError, match=r"400 of 400 rows are bad.* line 1: a judged solution"):
         run(tmp_path, file(str(REAL / "processbench_gsm8k.jsonl.gz"), "train"))
 
 
