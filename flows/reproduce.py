@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -29,6 +30,7 @@ CHATTER = (  # DVC's standing advice about git and pushing
     "Updating lock file",
     "Data and pipelines are up to date.",
 )
+PROGRESS = re.compile(r": (\d+)/(\d+) \(\d+ %\), ")  # rstar_core/progress.py
 RETRY_DELAY_SECONDS = 3
 
 
@@ -36,7 +38,8 @@ RETRY_DELAY_SECONDS = 3
 def reproduce(stage: str, environment: dict[str, str]) -> State[Any]:
     """``dvc repro --single-item <stage>``: DVC alone decides whether anything runs."""
     lines: list[str] = []
-    code = run_dvc(["repro", "--single-item", stage], environment, _both(lines.append, get_run_logger().info))
+    listeners = (lines.append, get_run_logger().info, gauge(stage))
+    code = run_dvc(["repro", "--single-item", stage], environment, _all(listeners))
     if code:
         return Failed(message=reason(lines) or f"dvc ended with exit code {code}")
     if any(text in line for line in lines for text in UP_TO_DATE):
@@ -93,7 +96,23 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **more}
 
 
-def _both(*listeners: Callable[[str], object]) -> Callable[[str], None]:
+def gauge(stage: str) -> Callable[[str], None]:
+    """A progress artifact of ``stage`` in Prefect, which follows the stage's own lines about its progress."""
+    key = "progress-" + re.sub(r"[^a-z0-9]+", "-", stage.lower())
+    made: list[Any] = []  # the artifact, once there is any
+
+    def follow(line: str) -> None:
+        if found := PROGRESS.search(line):
+            share = min(100.0, 100 * int(found[1]) / max(1, int(found[2])))
+            if made:
+                update_progress_artifact(artifact_id=made[0], progress=share, description=line)
+            else:
+                made.append(create_progress_artifact(progress=share, key=key, description=line))
+
+    return follow
+
+
+def _all(listeners: Sequence[Callable[[str], object]]) -> Callable[[str], None]:
     def say(line: str) -> None:
         for listener in listeners:
             listener(line)

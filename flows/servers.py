@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import prefect
-
 from rstar_core.errors import UserError
 from rstar_core.ports import HOST, free_port
 
@@ -28,6 +26,8 @@ def temporary_prefect() -> Iterator[str]:
 
     Prefect has such a server of its own; that one outlives a killed flow.
     """
+    import prefect
+
     port = free_port()
     app = ["--factory", "prefect.server.api.server:create_app", "--app-dir", str(prefect.__module_path__.parent)]
     where = ["--host", HOST, "--port", str(port), "--log-level", "error"]

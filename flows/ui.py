@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from flows.evolve import MLFLOW_URL_VARIABLE
 from flows.servers import log_of, process, server
 from rstar_core.errors import UserError
 from rstar_core.ports import HOST, is_free
+from tasks.tracking import MLFLOW_URL_VARIABLE
 
 POOL = "rstar"
 PORTS = {"RSTAR_PREFECT_PORT": 4200, "RSTAR_MLFLOW_PORT": 5000}
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    summary = "Prefect and MLflow with their UIs, a worker and the deployments, on this machine, until Ctrl-C."
+    settings = f"Ports: {', '.join(f'{name} ({number})' for name, number in PORTS.items())}."
+    argparse.ArgumentParser(prog="python -m flows.ui", description=summary, epilog=settings).parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the children whichever way we are asked to end
     try:
         serve()
@@ -46,6 +51,7 @@ def serve() -> None:
         command = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
         children = {"prefect": running.enter_context(server("prefect", command, f"{api}/health", {}))}
         children["mlflow"] = running.enter_context(mlflow(mlflow_port))
+        put_right_at(api)
         deploy(environment)
         worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
         children["worker"] = running.enter_context(process("worker", worker, environment))
@@ -68,6 +74,16 @@ def port(variable: str) -> int:
     if not is_free(int(value)):
         raise UserError(f"port {value} is in use; choose another: make ui {variable}=<port>")
     return int(value)
+
+
+def put_right_at(api: str) -> None:
+    """A flow run that was killed with the last server is not running, whatever Prefect's database says."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.owner import put_right
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        put_right()
 
 
 def deploy(environment: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ from rstar_core.io import read_json
 from tasks.timings import FIRST_ROUND, read_timings
 
 RUN_ID_VARIABLE = "RSTAR_MLFLOW_RUN_ID"  # set by the flow: the run of the round that it brings up to date
+MLFLOW_URL_VARIABLE = "RSTAR_MLFLOW_URL"  # the server of `make ui`, for links
 MODELS = {"policy": "rstar-policy", "ppm": "rstar-ppm"}  # output flag -> registered model
 SHOWN = {".md", ".png", ".json", ".html", ".csv"}
 EVOLUTION, ROUND, DIGEST, LEVEL = "rstar.evolution", "rstar.round", "rstar.md5", "rstar.sandbox"

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
+from prefect.states import Running
+from prefect.utilities.callables import parameter_schema
 
-from flows.evolve import evolve, evolve_round, main, stop_at_gate, workspace_lock
+from flows.evolve import main
+from flows.gate import stop_at_gate
+from flows.owner import LOCK, put_right, workspace_lock
+from flows.rounds import evolve, evolve_round
 from rstar_core.config import Gate
 from rstar_core.errors import UserError
 from tests.flows.conftest import Project
@@ -141,6 +148,51 @@ def test_a_second_evolution_in_the_same_folder_is_refused(project: Project) -> N
     with workspace_lock():
         state = evolve_round("r1", return_state=True)
     assert "another evolution runs in this folder" in state.message
+
+
+def test_a_killed_flow_run_is_put_right_by_the_next(project: Project) -> None:
+    """The lock's file names the run of a process that is gone; Prefect believes that it still runs."""
+    with get_client(sync_client=True) as client:
+        dead = client.create_flow_run(evolve, state=Running())
+        LOCK.parent.mkdir(exist_ok=True)
+        LOCK.write_text(json.dumps({"pid": 1, "flow_run_id": str(dead.id)}))
+        assert evolve_round("r1", return_state=True).is_completed()
+        state = client.read_flow_run(dead.id).state
+    assert state.is_crashed() and "killed" in state.message
+    assert LOCK.read_text() == "{}", "this one has ended properly"
+
+
+@pytest.mark.parametrize("left", ["", "12345", "{broken", json.dumps({"flow_run_id": str(uuid4())})])
+def test_a_lock_of_any_age_is_taken(project: Project, left: str) -> None:
+    LOCK.parent.mkdir(exist_ok=True)
+    LOCK.write_text(left)
+    put_right()
+    with workspace_lock():
+        pass
+
+
+def test_progress_becomes_an_artifact_that_follows(project: Project) -> None:
+    project.script(
+        "train.sh",
+        "echo 'train r1: 30/120 (25 %), 3.0 rows/s, ETA 30 s'; echo 'train r1: 120/120 (100 %), 3.0 rows/s, took 40 s';"
+        "echo $1 > out/$1/model",
+    )
+    evolve_round("r1", return_state=True)
+    with get_client(sync_client=True) as client:
+        named = ArtifactFilter(key=ArtifactFilterKey(any_=["progress-train-r1"]))
+        (found,) = client.read_artifacts(artifact_filter=named)
+    assert (found.type, found.data, found.description) == (
+        "progress",
+        100.0,
+        "train r1: 120/120 (100 %), 3.0 rows/s, took 40 s",
+    )
+
+
+def test_a_deployment_knows_the_rounds(project: Project) -> None:
+    schema = parameter_schema(evolve_round)
+    assert schema.properties["round_id"]["enum"] == ["r1", "r2"]
+    (project.root / "params.yaml").write_text("rounds: ")
+    assert "enum" not in parameter_schema(evolve_round).properties["round_id"]
 
 
 def test_a_broken_params_file_is_one_line(project: Project) -> None:

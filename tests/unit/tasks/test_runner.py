@@ -95,6 +95,25 @@ def test_the_overview_has_each_stages_first_line(workspace: Path, capsys: pytest
     assert "paint" in (out := capsys.readouterr().out) and "Paint a wall." in out and "More words" not in out
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["tasks"], ["flows.evolve"], ["flows.ui"], ["rstar_core.answers"]),
+        *(["tasks", name] for name in ("ingest", "synthesize", "train_ppm", "check", "ablate", "release", "fetch")),
+    ],
+    ids=" ".join,
+)
+def test_help_loads_nothing_heavy(command: list[str]) -> None:
+    module, *arguments = command
+    code = f"import runpy, sys; sys.argv = {[module, *arguments, '--help']}\n"
+    code += f"try: runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+    code += "except SystemExit: pass\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    *help_lines, loaded = done.stdout.splitlines()
+    assert help_lines
+    assert not {"torch", "transformers", "mlflow", "prefect", "dvc", "pandas", "sympy", "s3fs"} & set(loaded.split())
+
+
 def test_the_overview_loads_nothing_heavy() -> None:
     code = "import sys; from tasks.__main__ import main; main(['--help']); print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,51 @@
+"""Whether a round is one to build on. Pure functions of its row in ``summary.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from rstar_core.config import Gate
+from rstar_core.errors import UserError
+
+GATED_METRICS = ("policy_pass@", "system@")
+
+
+def stop_at_gate(rounds: Sequence[dict[str, Any]], gate: Gate) -> None:
+    """Raises UserError when the last round is not one to build on: see ``Gate``, or nothing was found in it."""
+    last = rounds[-1]
+    if fault := fall(rounds, gate.max_drop) or emptiness(last) or chance(last, gate.min_ppm_margin):
+        raise UserError(f"the gate of {last['round_id']} is shut: {fault}; later rounds were not started")
+
+
+def fall(rounds: Sequence[dict[str, Any]], max_drop: float) -> str:
+    """How the last round's greedy or System 2 accuracy fell by more than ``max_drop``; empty where it did not."""
+    for before, after in pairwise(rounds[-2:]):
+        for metric in (key for key in after if key.startswith(GATED_METRICS)):
+            old, new = accuracy(before, metric), accuracy(after, metric)
+            if old is not None and new is not None and not old - new <= max_drop:  # a NaN falls, too
+                return f"{metric} fell from {old:.3f} to {new:.3f}, by more than gate.max_drop = {max_drop}"
+    return ""
+
+
+def emptiness(row: dict[str, Any]) -> str:
+    """What the round should have found and did not."""
+    counts = {"num_trajectories": "trajectories", "num_pairs": "preference pairs"}
+    return next((f"it has no {name}" for key, name in counts.items() if row.get(key) == 0), "")
+
+
+def chance(row: dict[str, Any], min_margin: float) -> str:
+    """That the PPM ranks pairs no better than one that was trained on shuffled labels."""
+    learnt, control = row.get("ppm_accuracy"), row.get("ppm_accuracy_shuffled")
+    if learnt is None or control is None or learnt - control > min_margin:
+        return ""
+    return (
+        f"the PPM ranks {learnt:.3f} of the pairs right, one of shuffled labels {control:.3f}; the difference must be "
+        f"above gate.min_ppm_margin = {min_margin}"
+    )
+
+
+def accuracy(row: dict[str, Any], metric: str) -> float | None:
+    levels: dict[str, float] | None = row.get(metric)
+    return levels["all"] if levels else None

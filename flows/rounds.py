@@ -1,0 +1,151 @@
+"""The flows: ``evolve-round`` brings one round up to date through DVC's closure, ``evolve`` all rounds in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.gate import stop_at_gate
+from flows.graph import Stage, closure, stale
+from flows.owner import workspace_lock
+from flows.reproduce import reason, run_dvc, task_for
+from rstar_core.config import load_params
+from rstar_core.errors import UserError
+from rstar_core.io import read_json
+
+
+class OfParams:
+    """A deployment's schema names the rounds of params.yaml, so that Prefect refuses others at submit."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        found: dict[str, Any] = handler(schema)
+        with suppress(UserError):  # a broken params.yaml is told when the flow runs
+            found["enum"] = list(load_params().rounds)
+        return found
+
+
+RoundId = Annotated[str, OfParams()]
+
+
+@flow(flow_run_name="evolve-{round_id}")
+def evolve_round(round_id: RoundId, rebuild: bool = False) -> State[Any]:
+    """One round, and whatever it needs that never ran.
+
+    ``rebuild``: earlier rounds that have become stale are run again instead of stopping the flow.
+    """
+
+    def work() -> None:
+        rounds = list(load_params().rounds)
+        stages = closure(known_round(round_id, rounds), rounds)
+        if not rebuild:
+            stop_if_stale(stage for stage in stages if stage.round_id != round_id)
+        run_stages(round_id, stages)
+
+    return outcome(work)
+
+
+@flow(flow_run_name="evolve")
+def evolve() -> State[Any]:
+    """All rounds of params.yaml in order; stops at a round that is not one to build on (``stop_at_gate``)."""
+
+    def work() -> None:
+        params = load_params()
+        done: set[Stage] = set()
+        for round_id in params.rounds:
+            stages = [stage for stage in closure(round_id, list(params.rounds)) if stage not in done]
+            run_stages(round_id, stages)
+            done.update(stages)
+            stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate)
+
+    return outcome(work)
+
+
+def outcome(work: Callable[[], None]) -> State[Any]:
+    """Do ``work`` alone in this workspace; what its user can mend becomes a failed state of one line."""
+    try:
+        with workspace_lock(flow_run.id):
+            work()
+    except UserError as error:
+        return Failed(message=str(error))
+    return Completed()
+
+
+def known_round(round_id: str, rounds: Sequence[str]) -> str:
+    if round_id not in rounds:
+        raise UserError(f"'{round_id}' is not a round; params.yaml has: {', '.join(rounds)}")
+    return round_id
+
+
+def stop_if_stale(stages: Iterable[Stage]) -> None:
+    """Running a round on earlier ones that no longer match their inputs would mix two evolutions."""
+    found = stale(stages)
+    if found:
+        why = "; ".join(f"{name} ({', '.join(reasons)})" for name, reasons in found.items())
+        raise UserError(f"earlier stages are stale: {why}. To run them again: --rebuild (parameter rebuild=true)")
+
+
+def run_stages(round_id: str, stages: Sequence[Stage]) -> None:
+    """Bring ``stages`` up to date in order, show the round's table and push what was made."""
+    environment = open_tracking(round_id)
+    link_tracking(round_id, environment)
+    for stage in stages:
+        state = task_for(stage)(stage.name, environment, return_state=True)
+        if not state.is_completed():
+            close_tracking(environment)
+            raise UserError(f"{stage.name}: {(state.message or state.name).removeprefix('error: ')}")
+    create_markdown_artifact(key=f"summary-{round_id}", markdown=stages[-1].output(".md").read_text())
+    push(stages)
+    put_on_store(round_id)
+
+
+def push(stages: Sequence[Stage]) -> None:
+    """Copy the results to DVC's default remote; a remote that is away costs a warning, not the round."""
+    lines: list[str] = []
+    if run_dvc(["push", *(stage.name for stage in stages)], {}, lines.append):
+        why = (reason(lines) or "failed").removeprefix("ERROR: ")
+        get_run_logger().warning("push: %s; results are safe here, and the next run or `dvc push` sends them", why)
+
+
+def put_on_store(round_id: str) -> None:
+    """Release the round where the environment says so; a store that is away costs a warning, not the round."""
+    from tasks.releases import ADDRESS_VARIABLE, release
+
+    if address := os.environ.get(ADDRESS_VARIABLE):
+        try:
+            release(round_id, address)
+        except UserError as error:
+            again = f"python -m tasks release --round-id {round_id} --to {address}"
+            get_run_logger().warning("release: %s; results are safe here, and this sends them: %s", error, again)
+
+
+def open_tracking(round_id: str) -> dict[str, str]:
+    """The environment by which the round's stages find its MLflow run; empty when tracking is away."""
+    from tasks.tracking import RUN_ID_VARIABLE, open_round
+
+    run_id = open_round(round_id)
+    return {RUN_ID_VARIABLE: run_id} if run_id else {}
+
+
+def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
+    """A link from the flow run to the round's page in MLflow, where ``make ui`` has said which server shows it."""
+    from tasks.tracking import MLFLOW_URL_VARIABLE, RUN_ID_VARIABLE, page_of
+
+    server = os.environ.get(MLFLOW_URL_VARIABLE)
+    if server and RUN_ID_VARIABLE in environment:
+        link = f"{server}/{page_of(environment[RUN_ID_VARIABLE])}"
+        create_link_artifact(key=f"mlflow-{round_id}", link=link, link_text=f"{round_id} in MLflow")
+
+
+def close_tracking(environment: dict[str, str]) -> None:
+    from tasks.tracking import RUN_ID_VARIABLE, fail_round
+
+    if environment:
+        fail_round(environment[RUN_ID_VARIABLE])
