@@ -99,8 +99,9 @@ def run_stages(round_id: str, stages: Sequence[Stage]) -> None:
     for stage in stages:
         state = task_for(stage)(stage.name, environment, return_state=True)
         if not state.is_completed():
-            close_tracking(environment)
+            close_tracking(environment, "FAILED")
             raise UserError(f"{stage.name}: {(state.message or state.name).removeprefix('error: ')}")
+    close_tracking(environment, "FINISHED")
     create_markdown_artifact(key=f"summary-{round_id}", markdown=stages[-1].output(".md").read_text())
     push(stages)
     put_on_store(round_id)
@@ -144,8 +145,8 @@ def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
         create_link_artifact(key=f"mlflow-{round_id}", link=link, link_text=f"{round_id} in MLflow")
 
 
-def close_tracking(environment: dict[str, str]) -> None:
-    from tasks.tracking import RUN_ID_VARIABLE, fail_round
+def close_tracking(environment: Mapping[str, str], status: str) -> None:
+    from tasks.tracking import RUN_ID_VARIABLE, close_round
 
     if environment:
-        fail_round(environment[RUN_ID_VARIABLE])
+        close_round(environment[RUN_ID_VARIABLE], status)

@@ -66,10 +66,14 @@ def log_stage(run: StageRun) -> None:
 
 
 def open_round(round_id: str) -> str | None:
-    """The id of the round's MLflow run, marked as running; None (and one line) when tracking is away."""
+    """The id of the round's MLflow run, marked as running; None (and one line) when tracking is away.
+
+    It is for a flow that is alone in its folder: what else of its evolution is said to run was killed.
+    """
     try:
         tracker = Tracker(_evolution())
         run_id = tracker.run_of(round_id)
+        tracker.end_dead()
         tracker.client.update_run(run_id, status="RUNNING")
     except Exception as error:  # as above
         print(f"tracking: {_one_line(error)}; the round runs without it", file=sys.stderr)
@@ -82,10 +86,10 @@ def page_of(run_id: str) -> str:
     return f"#/experiments/{_client().get_run(run_id).info.experiment_id}/runs/{run_id}"
 
 
-def fail_round(run_id: str) -> None:
-    """Mark the round's MLflow run as failed, if tracking can be reached."""
+def close_round(run_id: str, status: str) -> None:
+    """Mark the round's MLflow run as ``FINISHED`` or ``FAILED``, if tracking can be reached."""
     try:
-        _client().set_terminated(run_id, status="FAILED")
+        _client().set_terminated(run_id, status=status)
     except Exception as error:  # as above
         print(f"tracking: {_one_line(error)}", file=sys.stderr)
 
@@ -157,6 +161,13 @@ class Tracker:
         if given and self.client.get_run(given).data.tags.get(ROUND) == round_id:
             return given
         return self._find_or_create(round_id, round_id, {"mlflow.parentRunId": self.parent})
+
+    def end_dead(self) -> None:
+        """Mark this evolution's runs that are said to run as killed."""
+        query = f"tags.`{EVOLUTION}` = '{self.evolution}' and attributes.status = 'RUNNING'"
+        for run in self.client.search_runs([self.experiment_id], query):
+            if run.data.tags.get(ROUND) != "all":
+                self.client.set_terminated(run.info.run_id, status="KILLED")
 
     def _find_or_create(self, round_id: str, name: str, tags: dict[str, str]) -> str:
         identity = {EVOLUTION: self.evolution, ROUND: round_id}
@@ -243,7 +254,7 @@ class Tracker:
                 self.client.log_artifact(run_id, str(file), folder)
 
     def _register(self, run_id: str, flag: str, run: StageRun) -> None:
-        """A model version that says where the weights are and what they hash to; DVC holds the weights."""
+        """A model version: where the weights are, what they hash to, what they were made from. DVC holds them."""
         name, path = MODELS[flag], run.outputs[flag]
         digest = dvc_md5(path)
         if any(version.tags.get(DIGEST) == digest for version in self._versions(name, run_id)):
@@ -252,7 +263,8 @@ class Tracker:
         self.client.log_dict(run_id, reference, f"{flag}/reference.json")
         if not self.client.search_registered_models(f"name = '{name}'"):
             self.client.create_registered_model(name)
-        tags = {EVOLUTION: self.evolution, ROUND: run.round_id, DIGEST: digest}
+        made_from = {f"rstar.from.{name}": f"{path} {dvc_md5(path)}" for name, path in run.inputs.items()}
+        tags = {EVOLUTION: self.evolution, ROUND: run.round_id, DIGEST: digest, **made_from}
         self.client.create_model_version(name, f"runs:/{run_id}/{flag}", run_id, tags, await_creation_for=0)
 
     def _versions(self, name: str, run_id: str) -> list[Any]:

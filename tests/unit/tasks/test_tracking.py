@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import tracking
-from tasks.tracking import StageRun, best_round, dvc_md5, fail_round, log_stage, metric_name, open_round, recorded_runs
+from tasks.tracking import StageRun, best_round, close_round, dvc_md5, log_stage, metric_name, open_round, recorded_runs
 
 ROOT = Path(__file__).parents[3]
 ROWS = [
@@ -93,7 +93,7 @@ def test_a_stage_and_a_summary_fill_the_rounds_run_and_doing_it_twice_adds_nothi
     (dataset,) = child.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("r1/sft", dvc_md5(Path("artifacts/r1/sft")))
     (version,) = mlflow.search_model_versions("name = 'rstar-policy'")
-    assert version.tags["rstar.round"] == "r1"
+    assert version.tags["rstar.round"] == "r1" and version.tags["rstar.from.sft"].startswith("artifacts/r1/sft ")
     assert mlflow.get_model_version_by_alias("rstar-policy", "best").version == version.version
     assert {file.path for file in mlflow.list_artifacts(child.info.run_id, "train")} == {
         "train/train.csv",
@@ -129,8 +129,11 @@ def test_the_flow_opens_the_run_that_the_stages_fill(workspace: Path, monkeypatc
     monkeypatch.setenv(tracking.RUN_ID_VARIABLE, run_id)
     log_stage(training())
     assert client().get_run(run_id).data.metrics["train/final_loss"] == 1.5
-    fail_round(run_id)
+    close_round(run_id, "FAILED")
     assert client().get_run(run_id).info.status == "FAILED"
+    assert open_round("r1") == run_id and client().get_run(run_id).info.status == "RUNNING"
+    assert open_round("r2") != run_id, "whoever opened the first was killed"
+    assert client().get_run(run_id).info.status == "KILLED"
 
 
 def test_the_hash_of_a_file_and_of_a_folder_is_dvcs(tmp_path: Path) -> None:
