@@ -84,6 +84,7 @@ def test_different(bench: Bench, gold: str, answer: str) -> None:
         '__import__("os")._exit(0)',
     ],
 )
+@pytest.mark.slow
 def test_hostile_answers_are_undecided(bench: Bench, answer: str) -> None:
     assert judge(bench, "5", answer) is Verdict.UNDECIDED
 

@@ -135,6 +135,7 @@ def test_nothing_outlives_a_killed_broker_by_a_second() -> None:
 
 
 @pytest.mark.parametrize("victim", [zygote_of, lambda pid: pid], ids=["zygote", "its parent"])
+@pytest.mark.slow
 def test_nothing_outlives_a_killed_server_by_a_second(victim: Callable[[int], int]) -> None:
     with open_shell(num_servers=1, budget=EVERY_SNAPSHOT) as shell:
         for number in range(NUM_SNAPSHOTS):

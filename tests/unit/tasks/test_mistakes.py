@@ -264,6 +264,7 @@ def test_a_mistake_costs_one_line(name: str, project: Path, capfd: pytest.Captur
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.slow
 def test_a_setting_that_is_none_costs_one_line(
     name: str, project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -277,6 +278,7 @@ def test_a_setting_that_is_none_costs_one_line(
     assert files() == before
 
 
+@pytest.mark.slow
 def test_flows_and_servers_are_as_strict(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

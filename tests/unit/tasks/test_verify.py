@@ -33,6 +33,9 @@ class Way:
     q: float = 0.5
 
 
+pytestmark = pytest.mark.slow  # each starts graders and a sandbox
+
+
 def says(answer: str, reward: float | None, q: float = 0.5) -> Way:
     return Way(((f"print({answer!r})", f"{answer}\n"),), answer, reward, q)
 
@@ -315,7 +318,6 @@ def test_a_solution_can_not_end_its_block() -> None:
     assert fenced(text) == f"`````text\n{text}\n`````"
 
 
-@pytest.mark.slow
 def test_killed_after_any_shard_it_goes_on_with_the_others_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
