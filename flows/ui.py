@@ -49,7 +49,8 @@ def serve() -> None:
     with ExitStack() as running:
         print(f"starting (logs: {log_of('*')})", flush=True)
         command = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
-        children = {"prefect": running.enter_context(server("prefect", command, f"{api}/health", {}))}
+        pages = {"PREFECT_SERVER_UI_API_URL": api}  # its pages would ask the default port
+        children = {"prefect": running.enter_context(server("prefect", command, f"{api}/health", pages))}
         children["mlflow"] = running.enter_context(mlflow(mlflow_port))
         put_right_at(api)
         deploy(environment)

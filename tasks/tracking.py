@@ -34,6 +34,7 @@ RUN_ID_VARIABLE = "RSTAR_MLFLOW_RUN_ID"  # set by the flow: the run of the round
 MLFLOW_URL_VARIABLE = "RSTAR_MLFLOW_URL"  # the server of `make ui`, for links
 MODELS = {"policy": "rstar-policy", "ppm": "rstar-ppm"}  # output flag -> registered model
 SHOWN = {".md", ".png", ".json", ".html", ".csv"}
+ENDS_OF_INTERVAL = re.compile(r"^(interval/.+)/([01])$")
 EVOLUTION, ROUND, DIGEST, LEVEL = "rstar.evolution", "rstar.round", "rstar.md5", "rstar.sandbox"
 _QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -298,13 +299,18 @@ def stage_metrics(run: StageRun, metrics: dict[str, Any]) -> Iterator[tuple[str,
     """
     curve = list(curve_points(run.outputs["curve"])) if "curve" in run.outputs else []
     drawn = {name for name, _, _ in curve}
-    scalars = [(name, value, 0) for name, value in leaves(metrics, "/") if name not in drawn]
+    named = ((ENDS_OF_INTERVAL.sub(_end_of_interval, name), value) for name, value in leaves(metrics, "/"))
+    scalars = [(name, value, 0) for name, value in named if name not in drawn]
     for name, value, step in [*scalars, *curve]:
         if _is_number(value):
             yield f"{run.stage}/{name}", value, step
     for name, value in leaves(read_timings(run.round_id).get(run.stage, {}), "/"):
         if _is_number(value):
             yield f"time/{run.stage}/{name}", value, 0
+
+
+def _end_of_interval(found: re.Match[str]) -> str:
+    return f"{found[1]}/{'high' if int(found[2]) else 'low'}"
 
 
 def curve_points(path: Path) -> Iterator[tuple[str, float, int]]:

@@ -17,7 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import tracking
-from tasks.tracking import StageRun, best_round, close_round, dvc_md5, log_stage, metric_name, open_round, recorded_runs
+from tasks.tracking import (
+    StageRun,
+    best_round,
+    close_round,
+    dvc_md5,
+    log_stage,
+    metric_name,
+    open_round,
+    recorded_runs,
+    stage_metrics,
+)
 
 ROOT = Path(__file__).parents[3]
 ROWS = [
@@ -160,6 +170,13 @@ def test_an_absent_server_costs_one_line_and_no_time(
     assert time.monotonic() - started < 4
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{uri} is not reachable" in line and "artifacts/r1/metrics/train.json" in line and "tasks track" in line
+
+
+def test_the_ends_of_an_interval_have_names() -> None:
+    run = StageRun("evaluate", "r1", {}, {}, {})
+    found = stage_metrics(run, {"interval": {"flat@K": [0.1, 0.2]}, "list": [3, 4]})
+    names = [name.removeprefix("evaluate/") for name, _, _ in found]
+    assert names == ["interval/flat@K/low", "interval/flat@K/high", "list/0", "list/1"]
 
 
 def test_names_are_in_mlflows_alphabet() -> None:
