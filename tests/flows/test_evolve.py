@@ -9,7 +9,6 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -26,6 +25,7 @@ from rstar_core.config import Gate
 from rstar_core.errors import UserError
 from tests.flows.conftest import Project
 
+STRANGER = "796c9ac1-aa08-4b88-b9a7-9d1679347784"  # a flow run that no server here has heard of
 ONE_ROUND = ["gather", "base", "train@r1", "report@r1"]
 TWO_ROUNDS = [*ONE_ROUND, "train@r2", "report@r2"]
 
@@ -162,7 +162,7 @@ def test_a_killed_flow_run_is_put_right_by_the_next(project: Project) -> None:
     assert LOCK.read_text() == "{}", "this one has ended properly"
 
 
-@pytest.mark.parametrize("left", ["", "12345", "{broken", json.dumps({"flow_run_id": str(uuid4())})])
+@pytest.mark.parametrize("left", ["", "12345", "{broken", json.dumps({"flow_run_id": STRANGER})])
 def test_a_lock_of_any_age_is_taken(project: Project, left: str) -> None:
     LOCK.parent.mkdir(exist_ok=True)
     LOCK.write_text(left)
