@@ -91,7 +91,7 @@ def report_facts(its: Sequence[Intake], kept: Sequence[Entry], conflicts: Sequen
 def report_text(facts: Mapping[str, Any]) -> str:
     """The same as Markdown, with the first of the doubts and conflicts."""
     sources, doubts = facts["sources"], facts["doubts"]
-    columns = [name for name in (*FATES,) if any(one[name] for one in sources)]
+    columns = [name for name in FATES if any(one[name] for one in sources)]
     header = ["source", "split", "rows", "kept", *columns]
     total = ["all", "", *(sum(one[name] for one in sources) for name in header[2:])]
     rows = [[one[name] for name in header] for one in sources]

@@ -97,11 +97,10 @@ class FolderJournal:
         with self._locked():
             others = [name for name in self._names() if name != self._own and self._is_alive(name)]
             if not others:
-                gone = self._folder.with_name(f"{_GONE}{self._folder.name}-{uuid4().hex[:8]}")
-                self._folder.rename(gone)
+                self._folder.rename(self._folder.with_name(f"{_GONE}{self._folder.name}-{uuid4().hex[:8]}"))
         self.close()
-        if not others:
-            shutil.rmtree(gone, ignore_errors=True)
+        for left in self._folder.parent.glob(f"{_GONE}*"):  # ours, and that of a worker killed just here
+            shutil.rmtree(left, ignore_errors=True)
 
     def close(self) -> None:
         for segment in self._segments.values():

@@ -256,6 +256,14 @@ def test_what_a_living_worker_is_writing_is_no_torn_tail(path: Path, capsys: pyt
     assert "a" in two and capsys.readouterr().err == ""
 
 
+def test_what_a_worker_killed_while_it_discarded_has_left_goes_with_the_next(path: Path) -> None:
+    left = path.with_name(f".gone-{path.name}-0123")
+    left.mkdir(parents=True)
+    (left / "segment").touch()
+    journal_at(path).discard()
+    assert list(path.parent.iterdir()) == []
+
+
 def test_a_discarded_journal_is_gone_unless_another_worker_needs_it(path: Path) -> None:
     one, two = journal_at(path), journal_at(path)
     one.append("a", 1)
