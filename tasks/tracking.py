@@ -34,6 +34,7 @@ RUN_ID_VARIABLE = "RSTAR_MLFLOW_RUN_ID"  # set by the flow: the run of the round
 MLFLOW_URL_VARIABLE = "RSTAR_MLFLOW_URL"  # the server of `make ui`, for links
 MODELS = {"policy": "rstar-policy", "ppm": "rstar-ppm"}  # output flag -> registered model
 SHOWN = {".md", ".png", ".json", ".html", ".csv"}
+SUMMARY, ROUNDS_OWN = "Summary", "Round"  # capitals: MLflow's pages begin with what is first in the alphabet
 ENDS_OF_INTERVAL = re.compile(r"^(interval/.+)/([01])$")
 EVOLUTION, ROUND, DIGEST, LEVEL = "rstar.evolution", "rstar.round", "rstar.md5", "rstar.sandbox"
 _QUIET = {
@@ -217,7 +218,7 @@ class Tracker:
         from mlflow.entities import Param
 
         known = self.client.get_run(run_id).data.params
-        values = {re.sub(r"^rounds\.\w+", "round", key): value for key, value in leaves(params, ".")}
+        values = {re.sub(r"^rounds\.\w+", ROUNDS_OWN, key): value for key, value in leaves(params, ".")}
         new = [Param(key, str(value)) for key, value in values.items() if key not in known]
         for start in range(0, len(new), 100):
             self.client.log_batch(run_id, params=new[start : start + 100])
@@ -322,10 +323,10 @@ def curve_points(path: Path) -> Iterator[tuple[str, float, int]]:
 
 
 def summary_metrics(row: dict[str, Any], step: int) -> Iterator[tuple[str, float, int]]:
-    """One row of the table of rounds, e.g. ``summary/policy_pass_at_1`` and ``summary/policy_pass_at_1/level_3``."""
+    """One row of the table of rounds: ``Summary/policy_pass@1`` and, by level, ``Summary/policy_pass@1/level_3``."""
     for name, value in leaves(row, "/"):
         if _is_number(value):
-            yield f"summary/{name.removesuffix('/all').lower()}", value, step
+            yield f"{SUMMARY}/{name.removesuffix('/all').lower()}", value, step
 
 
 def best_round(rows: Sequence[dict[str, Any]]) -> str:

@@ -108,7 +108,7 @@ import mlflow
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 runs = mlflow.search_runs(search_all_experiments=True)
 r1 = runs[runs["tags.rstar.round"] == "r1"].iloc[0]
-print(len(runs), r1["metrics.summary/policy_pass_at_1"], len(mlflow.MlflowClient().search_registered_models()))
+print(len(runs), r1["metrics.Summary/policy_pass_at_1"], len(mlflow.MlflowClient().search_registered_models()))
 """
     count, accuracy, models = run(project, sys.executable, "-c", script).splitlines()[-1].split()
     rows = json.loads((project / "artifacts/r1/summary.json").read_text())["rounds"]

@@ -88,17 +88,17 @@ def test_a_stage_and_a_summary_fill_the_rounds_run_and_doing_it_twice_adds_nothi
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.tags["rstar.sandbox"] == "seccomp"
     assert (child.info.status, parent.info.status) == ("FINISHED", "FINISHED")
-    assert child.data.params == {"seed": "1", "round.guide": "terminal"}
+    assert child.data.params == {"seed": "1", "Round.guide": "terminal"}
     expected = {
         "train/final_loss": 1.5,
         "train/pass_at_1/level_3": 0.25,
         "time/train/tokens/s": 100,
-        "summary/system_at_n": 0.7,
+        "Summary/system_at_n": 0.7,
     }
     assert expected.items() <= child.data.metrics.items()
     losses = {(metric.step, metric.value) for metric in mlflow.get_metric_history(child.info.run_id, "train/loss")}
     assert losses == {(1, 2.5), (2, 1.5)}
-    greedy = mlflow.get_metric_history(parent.info.run_id, "summary/policy_pass_at_1")
+    greedy = mlflow.get_metric_history(parent.info.run_id, "Summary/policy_pass_at_1")
     assert [(metric.step, metric.value) for metric in greedy] == [(0, 0.5), (1, 0.6)]
     (dataset,) = child.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("r1/sft", dvc_md5(Path("artifacts/r1/sft")))
