@@ -6,6 +6,7 @@ precision or undecided. Anything else it might print or do is no verdict.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 # Decimals become exact fractions, because math-verify compares floats to six places only: sqrt(2)/10^7 would be 0.
@@ -95,12 +96,8 @@ def decide(first, second, unit, tolerance):
     return "rounding" if unit and apart is not None and apart < unit else "different"
 """
 
-# Texts whose parsers and comparisons are then warm in every process that goes on from this one.
-WARM_UP = (
-    LIBRARY
-    + r"""
-import gc
-for first, second in (
+# Texts whose parsers and comparisons are then warm in every process that goes on from there.
+_KINDS = (
     (r"\frac{1}{2}+\sqrt{3}", r"\frac{1+2\sqrt{3}}{2}"),
     (r"-\frac{\sqrt{3}}{2}", r"\sqrt[3]{2}+1"),
     (r"x^2-3x+2", r"(x-1)(x-2)"),
@@ -136,12 +133,21 @@ for first, second in (
     (r"12-4\sqrt{2}", r"\frac{\sqrt{6}+\sqrt{2}}{4}"),
     (r"\mathbb{R}", r"\text{no solution}"),
     (r"2021\cdot 505", r"3^{100}"),
-):
-    decide(first, second, None, None)
-gc.collect()
-gc.freeze()
-"""
 )
+_KINDS_PER_STEP = 7
+
+
+def _warm_up() -> Iterator[str]:
+    yield LIBRARY
+    for start in range(0, len(_KINDS), _KINDS_PER_STEP):
+        kinds = _KINDS[start : start + _KINDS_PER_STEP]
+        yield "\n".join(f"decide({first!r}, {second!r}, None, None)" for first, second in kinds)
+    yield "import gc\ngc.collect()\ngc.freeze()"
+
+
+# In several steps, because each has its own limit of processor time: as one step it takes 2 s on a fast machine and 4.5
+# on a slow one, and a warm-up that is ended early makes every comparison undecided.
+WARM_UP = tuple(_warm_up())
 
 
 def comparison(first: str, second: str, unit: Fraction | None, tolerance: Fraction | None) -> str:

@@ -9,15 +9,16 @@ from typing import Self
 
 from rstar_core.answers.in_sandbox import WARM_UP
 from rstar_core.config import SandboxLimits
-from rstar_core.sandbox.base import Outcome
+from rstar_core.errors import UserError
+from rstar_core.sandbox.base import Outcome, Status
 from rstar_core.sandbox.broker import default_num_servers
 from rstar_core.sandbox.container import ContainerSandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.snapshots import SnapshotBudget
 from rstar_core.sandbox.tiers import TieredSandbox
 
-# Processor time decides, so that a verdict does not depend on what else the machine does; the wall clock only ends
-# what hangs without working. Warming up takes 2.5 s on a busy machine, and must not be what is ended.
+# Processor time decides, so that a verdict depends little on what else the machine does; the wall clock only ends
+# what hangs without working.
 LIMITS = SandboxLimits(wall_seconds=120.0, cpu_seconds=4, memory_mib=512, max_output_chars=200)
 # The warm process is kept; a comparison, whose processor time is far below, is not.
 BUDGET = SnapshotBudget(max_count=4, max_mib=1024, min_cpu_seconds=0.3)
@@ -49,13 +50,19 @@ class GraderSandbox:
         async with self._starting:
             if self._box is None:
                 self._box = await _started()
-        return await self._box.run([WARM_UP] if _has_snapshots(self._box) else parents, code)
+        return await self._box.run(WARM_UP if _has_snapshots(self._box) else parents, code)
 
 
 async def _started() -> TieredSandbox | ContainerSandbox:
     box = await open_sandbox(LIMITS, (default_num_servers() + 1) // 2, BUDGET).__aenter__()
-    if _has_snapshots(box):
-        await box.run([], WARM_UP)
+    if not _has_snapshots(box):
+        return box
+    warm = await box.run(WARM_UP[:-1], WARM_UP[-1])
+    if warm.status is not Status.OK:
+        await box.__aexit__(None, None, None)
+        raise UserError(
+            f"the grader of answers does not start: {warm.error or warm.status}; is this machine overloaded?"
+        )
     return box
 
 
