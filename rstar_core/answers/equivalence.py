@@ -21,7 +21,7 @@ from rstar_core.answers.units import as_quantity
 from rstar_core.answers.wording import as_choices, is_choice, is_prose, is_word
 from rstar_core.sandbox.base import Sandbox, Status
 
-GRADER_VERSION = f"3+math-verify-{version('math-verify')}"  # stored with verdicts; changes whenever one could
+GRADER_VERSION = f"4+math-verify-{version('math-verify')}"  # stored with verdicts; changes whenever one could
 
 
 class Verdict(StrEnum):

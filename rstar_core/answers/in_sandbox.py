@@ -145,8 +145,8 @@ def _warm_up() -> Iterator[str]:
     yield "import gc\ngc.collect()\ngc.freeze()"
 
 
-# In several steps, because each has its own limit of processor time: as one step it takes 2 s on a fast machine and 4.5
-# on a slow one, and a warm-up that is ended early makes every comparison undecided.
+# In several steps, because each has its own limit of processor time: in one it took 4.5 s on a slow machine, and a
+# warm-up that is ended early makes every comparison undecided.
 WARM_UP = tuple(_warm_up())
 
 

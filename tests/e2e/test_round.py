@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-# Only what hangs is to be ended: the shrunken evolution takes 310 s alone on a slow machine, more beside other tests.
+# Only what hangs is to be ended: the shrunken evolution took 309 s alone on a slow machine, more beside other tests.
 LIMIT_S = 800
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(LIMIT_S + 40)]
 ENVIRONMENT = {
