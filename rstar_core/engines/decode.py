@@ -1,7 +1,8 @@
 """Sampling on this machine: a batch that candidates join and leave at any step.
 
-Candidates of one prompt share a row for as long as they agree: each draws its own token from the row's distribution,
-and a row splits where they differ. The sample is the same as with a row each, at the cost of the distinct texts.
+Candidates of one prompt share a row for as long as they agree, whoever asked for them: each draws its own token from
+the row's distribution, and a row splits where they differ. The sample is the same as with a row each, at the cost of
+the distinct texts.
 
 What shares a batch changes the last digits of its float32. Where a draw falls so near a border that this could move it
 across, an ``exact`` model in float64 decides, which reads the row alone: the samples are float64's, at float32's speed.
@@ -9,6 +10,7 @@ across, an ``exact`` model in float64 decides, which reads the row alone: the sa
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,11 +107,13 @@ class Decoder:
     def admit(self, requests: Sequence[Request]) -> None:
         """Add the candidates of all ``requests``, in one forward pass over what the store does not know."""
         start = len(self._members)
-        requests = sorted(requests, key=lambda request: self._store.num_missing(request.prompt))
+        draws: dict[Prompt, list[_Draw]] = defaultdict(list)
+        for request in requests:
+            draws[request.prompt] += _draws(request, self._sampling.max_tokens)
+        prompts = sorted(draws, key=self._store.num_missing)
         self._longest = max(self._longest if start else 0, *map(self._num_positions, requests))
-        self._buffer.reserve(start + len(requests), self._longest)
-        self._members += [_draws(request, self._sampling.max_tokens) for request in requests]
-        prompts = [request.prompt for request in requests]
+        self._buffer.reserve(start + len(prompts), self._longest)
+        self._members += [draws[prompt] for prompt in prompts]
         logits = self._head(prefill(self._model.base_model, self._buffer, self._store, start, prompts))
         self._logits = torch.cat([self._logits, logits]) if start else logits
 

@@ -113,12 +113,12 @@ class PrefixStore:
         return ids in self._entries
 
     def longest(self, prompt: Prompt) -> torch.Tensor | None:
-        """The entry for the longest prefix of ``prompt`` that is here; the whole prompt does not count."""
+        """What is here of the longest prefix of ``prompt``, but for its last token: what follows that is to be read."""
         for length in sorted(prompt.lengths, reverse=True):
             key = prompt.ids[:length]
-            if length < len(prompt.ids) and key in self._entries:
+            if key in self._entries:
                 self._entries.move_to_end(key)
-                return self._entries[key]
+                return self._entries[key][..., : len(prompt.ids) - 1, :]
         return None
 
     def num_missing(self, prompt: Prompt) -> int:
@@ -154,7 +154,8 @@ def prefill(backbone: Any, buffer: KvBuffer, store: PrefixStore, start: int, pro
         hidden.append(buffer.extend(backbone, start + done, neighbours))
         done += len(neighbours)
     for row, prompt in enumerate(prompts, start=start):
-        store.put(prompt.ids, buffer.save(row))
+        if prompt.ids not in store:
+            store.put(prompt.ids, buffer.save(row))
     return torch.cat(hidden)
 
 

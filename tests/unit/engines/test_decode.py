@@ -176,6 +176,16 @@ def test_candidates_share_a_row_until_they_differ(small: Any, monkeypatch: pytes
     assert len(going_on[0]) < 10, "a sample without equals would prove nothing"
 
 
+def test_whoever_asks_with_the_same_prompt_shares_its_row(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = [Request(key, ONE.prompt, 3, seed=7) for key in "abc"]
+    with watched_passes(monkeypatch) as passes:
+        found = decoded(decoder(small, NARROW), [requests])
+    with watched_passes(monkeypatch) as passes_of_one:
+        decoded(decoder(small, NARROW), [requests[:1]])
+    assert passes == passes_of_one
+    assert len(found) == 9
+
+
 # --- the distribution -----------------------------------------------------------------------------------------
 
 

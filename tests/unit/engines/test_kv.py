@@ -130,20 +130,26 @@ def test_the_last_one_stays_however_large() -> None:
     assert here(filled(0, (1,), (2,))) == [False, True, False]
 
 
-def test_the_longest_prefix_is_found_and_never_the_whole_prompt() -> None:
+def test_the_longest_prefix_is_found_but_for_the_last_token() -> None:
     store = PrefixStore(ROOMY)
     entries = {length: torch.full((1, 1, 1, length, 1), float(length)) for length in (2, 4, 6)}
     ids = tuple(range(6))
     for length, entry in entries.items():
         store.put(ids[:length], entry)
-    assert store.longest(Prompt(ids, (2, 4, 6))) is entries[4]
-    assert store.longest(Prompt((*ids, 6), (2, 6, 7))) is entries[6]
-    assert store.longest(Prompt((*ids, 6), (3, 7))) is None, "only at the lengths that the prompt names"
-    assert store.longest(Prompt((0, 1, 9), (2, 3))) is entries[2]
-    assert store.longest(Prompt((9, 1, 2), (2, 3))) is None
+
+    def found(prompt: Prompt) -> list[float]:
+        entry = store.longest(prompt)
+        return [] if entry is None else entry.flatten().tolist()
+
+    assert found(Prompt((*ids, 6), (2, 6, 7))) == [6.0] * 6
+    assert found(Prompt(ids, (2, 4, 6))) == [6.0] * 5, "what follows the last token is yet to be read"
+    assert found(Prompt((*ids[:4], 9), (2, 4, 5))) == [4.0] * 4
+    assert found(Prompt((0, 1, 9), (2, 3))) == [2.0] * 2
+    assert found(Prompt((*ids, 6), (3, 7))) == [], "only at the lengths that the prompt names"
+    assert found(Prompt((9, 1, 2), (2, 3))) == []
 
 
 def test_the_missing_are_the_tokens_after_that_prefix() -> None:
     store = PrefixStore(ROOMY)
     store.put((1, 2), torch.zeros(1, 2, 1, 2, 1))
-    assert [store.num_missing(Prompt(ids, (2, len(ids)))) for ids in ((1, 2, 3), (1, 2), (4, 5, 6, 7))] == [1, 2, 4]
+    assert [store.num_missing(Prompt(ids, (2, len(ids)))) for ids in ((1, 2, 3), (1, 2), (4, 5, 6, 7))] == [1, 1, 4]
