@@ -75,9 +75,10 @@ class LocalModels:
         from rstar_core.engines.kv import PrefixStore
         from rstar_core.engines.local_reward import LocalReward
 
-        model = load_ppm(ppm, self.engine.dtype).eval()
+        exact = load_ppm(ppm, "float64").eval() if self.exact is not None else None
+        model = load_ppm(ppm, "float32" if exact else self.engine.dtype).eval()
         store = PrefixStore(_max_kv_bytes())
-        return LocalReward(model, self.tokenizer, store, self.engine.max_batch_tokens, self.worker)
+        return LocalReward(model, self.tokenizer, store, self.engine.max_batch_tokens, self.worker, exact)
 
     async def __aenter__(self) -> Self:
         return self

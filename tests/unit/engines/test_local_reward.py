@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
 import pytest
+import torch
 
 from rstar_core.engines.kv import PrefixStore
 from rstar_core.engines.local_reward import LocalReward
@@ -18,14 +21,15 @@ from tests.unit.engines.tiny import CASES, MAX_POSITIONS, QUESTIONS, STEPS, watc
 
 SIBLINGS = [Step(StepKind.CODE, f"n = {number}") for number in (1, 22, 333)]
 ROOMY = 1 << 24
+HALF_A_STEP = 0.5001e-3  # of the rounding
 Case = tuple[Question, tuple[Step, ...]]
 MakeReward = Callable[..., LocalReward]
 
 
 @pytest.fixture
 def reward(ppm: Any, tokenizer: Any, worker: Executor) -> MakeReward:
-    def make(max_batch_tokens: int = 4096, max_bytes: int = ROOMY) -> LocalReward:
-        return LocalReward(ppm, tokenizer, PrefixStore(max_bytes), max_batch_tokens, worker)
+    def make(max_batch_tokens: int = 4096, max_bytes: int = ROOMY, model: Any = ppm, exact: Any = None) -> LocalReward:
+        return LocalReward(model, tokenizer, PrefixStore(max_bytes), max_batch_tokens, worker, exact)
 
     return make
 
@@ -40,7 +44,7 @@ def score_all(reward: LocalReward, cases: Sequence[Case] = CASES) -> list[list[f
 @pytest.fixture(scope="module")
 def of_whole_texts(ppm: Any, tokenizer: Any) -> list[Any]:
     rows = [[encode_steps(tokenizer, question, (*prefix, step)) for step in SIBLINGS] for question, prefix in CASES]
-    return [pytest.approx(score_batch(ppm, tokenizer.pad_token_id, row), abs=1e-5) for row in rows]
+    return [pytest.approx(score_batch(ppm, tokenizer.pad_token_id, row), abs=HALF_A_STEP) for row in rows]
 
 
 def test_scores_are_those_of_the_whole_texts(reward: MakeReward, of_whole_texts: list[Any]) -> None:
@@ -56,6 +60,29 @@ def test_scores_do_not_depend_on_the_batch_or_the_store(reward: MakeReward) -> N
     crowded, forgetful = score_all(reward(max_batch_tokens=1)), score_all(reward(max_bytes=0))
     alone = [score_all(reward(), [case])[0] for case in CASES]
     assert together == backwards == crowded == forgetful == alone
+
+
+def test_float32_with_the_exact_model_scores_as_float64(reward: MakeReward, ppm: Any) -> None:
+    fast, truth = copy.deepcopy(ppm).float(), score_all(reward())
+    assert score_all(reward(model=fast, exact=ppm)) == truth
+    assert score_all(reward(model=fast, exact=ppm, max_batch_tokens=1, max_bytes=0)) == truth
+
+
+def test_where_a_score_is_near_the_turn_of_rounding_the_exact_model_decides(
+    reward: MakeReward, ppm: Any, tokenizer: Any
+) -> None:
+    text = encode_steps(tokenizer, QUESTIONS[0], SIBLINGS[:1])
+    score = score_batch(ppm, tokenizer.pad_token_id, [text])[0]
+    turn = (int(score * 1000) + math.copysign(0.5, score)) / 1000
+    exact, fast = copy.deepcopy(ppm), copy.deepcopy(ppm)
+    with torch.no_grad():
+        for model, side in ((exact, 1 + 1e-5), (fast, 1 - 1e-5)):
+            model.score.weight *= side * math.atanh(turn) / math.atanh(score)
+
+    def found(**models: Any) -> list[float]:
+        return asyncio.run(reward(**models).score(QUESTIONS[0], (), SIBLINGS[:1]))
+
+    assert found(model=fast, exact=exact) == found(model=exact) != found(model=fast)
 
 
 def test_a_prefix_is_worked_out_once(reward: MakeReward, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +117,7 @@ def test_a_text_too_long_for_the_model_scores_nothing_and_its_sibling_as_ever(
     rows = [encode_steps(tokenizer, question, [step]) for step in (longest, SIBLINGS[0])]
     assert len(rows[0]) == MAX_POSITIONS
     expected = [score_batch(ppm, tokenizer.pad_token_id, [row])[0] for row in rows]
-    assert found == [0.0, *(pytest.approx(score, abs=1e-5) for score in expected)]
+    assert found == [0.0, *(pytest.approx(score, abs=HALF_A_STEP) for score in expected)]
     assert 0.0 not in found[1:]
     assert asyncio.run(reward().score(question, (), [longer])) == [0.0]
 
