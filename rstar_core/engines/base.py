@@ -7,6 +7,8 @@ from typing import Protocol
 
 from rstar_core.types import Candidate, Question, Step
 
+SCORE_DIGITS = 3  # engines round a PPM's scores to so many decimals: what batching changes lies below
+
 
 class PolicyEngine(Protocol):
     """The policy model: proposes next steps."""

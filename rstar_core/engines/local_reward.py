@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
+from rstar_core.engines.base import SCORE_DIGITS
 from rstar_core.engines.driver import Driver
 from rstar_core.engines.encoding import Prompt, encoder
 from rstar_core.engines.kv import KvBuffer, PrefixStore, prefill
-from rstar_core.ppm.model import score_of_logits
+from rstar_core.ppm.model import score_batch, score_of_logits
 from rstar_core.types import Question, Step
 
-_DIGITS = 3
 # A score so near to where rounding turns is in doubt. It lies far above what float32 changes; benchmarks/precision.py
 # measures it.
 _BORDER = 3e-5
@@ -69,11 +69,10 @@ class LocalReward:
         with torch.inference_mode():
             if prefixes:
                 self._hidden(prefixes.values())
-            scores = _scores(self._model, self._hidden(texts.values()))
-            if self._exact is not None:
-                in_doubt = [ids for ids, score in scores.items() if _is_in_doubt(score)]
-                scores |= _scores(self._exact, {ids: self._read_alone(ids) for ids in in_doubt})
-        return [(key, {text.ids: round(scores[text.ids], _DIGITS) for text in its}) for key, its in batch]
+            hidden = self._hidden(texts.values())
+            scores = score_of_logits(self._model.score(torch.stack(list(hidden.values())))).tolist()
+        score_of = {ids: self._rounded(score, ids) for ids, score in zip(hidden, scores, strict=True)}
+        return [(key, {text.ids: score_of[text.ids] for text in its}) for key, its in batch]
 
     def _hidden(self, texts: Iterable[Prompt]) -> dict[tuple[int, ...], torch.Tensor]:
         """The hidden state [width] of each text's last token, by the text's ids."""
@@ -82,22 +81,15 @@ class LocalReward:
         hidden = prefill(self._model.base_model, self._buffer, self._store, 0, ordered)
         return {text.ids: row for text, row in zip(ordered, hidden, strict=True)}
 
-    def _read_alone(self, ids: Sequence[int]) -> torch.Tensor:
-        """As ``_hidden``, of one text, by the exact model."""
-        hidden: torch.Tensor = self._exact.base_model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state
-        return hidden[0, -1]
-
-
-def _scores(model: Any, hidden: dict[tuple[int, ...], torch.Tensor]) -> dict[tuple[int, ...], float]:
-    if not hidden:
-        return {}
-    scores = score_of_logits(model.score(torch.stack(list(hidden.values())))).tolist()
-    return dict(zip(hidden, scores, strict=True))
+    def _rounded(self, score: float, ids: Sequence[int]) -> float:
+        if self._exact is not None and _is_in_doubt(score):
+            (score,) = score_batch(self._exact, self._exact.config.pad_token_id, [list(ids)])
+        return round(score, SCORE_DIGITS)
 
 
 def _is_in_doubt(score: float) -> bool:
-    steps = abs(score) * 10**_DIGITS
-    return abs(steps % 1 - 0.5) < _BORDER * 10**_DIGITS
+    step = 0.1**SCORE_DIGITS
+    return abs(abs(score) % step - step / 2) < _BORDER
 
 
 def _prefix(text: Prompt) -> Prompt:

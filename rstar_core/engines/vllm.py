@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 from rstar_core.config import Engine, Search
 from rstar_core.cot.grammar import STOPS
 from rstar_core.cot.prompt import PROMPTS
-from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
+from rstar_core.engines.base import SCORE_DIGITS, PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.engines.encoding import Encoder, encoder, stop_ids
 from rstar_core.engines.machine import Machine
 from rstar_core.engines.process import ServerProcess
@@ -28,8 +28,6 @@ from rstar_core.policy.card import read_policy_card
 from rstar_core.policy.model import load_tokenizer
 from rstar_core.ppm.model import is_null_ppm, score_of_logits
 from rstar_core.types import Candidate, Question, Step
-
-_DIGITS = 6  # of a score, as engine 'local' gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +153,7 @@ def _scores(content: Any, number: int) -> list[float]:
     if len(rows) != number:
         raise ValueError(f"{len(rows)} of {number} scores")
     scores = score_of_logits(torch.tensor([row["data"] for row in rows], dtype=torch.float64)).tolist()
-    return [round(score, _DIGITS) for score in scores]
+    return [round(score, SCORE_DIGITS) for score in scores]
 
 
 class VllmModels:

@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_local_engine(world: World, served: Machine) -> 
             return [await guide.score(world.problems[0].question, STEPS[:1], (STEPS[1], STEPS[0])) for guide in guides]
 
     ours, theirs = asyncio.run(work())
-    assert theirs == pytest.approx(ours, abs=1e-4)
+    assert theirs == pytest.approx(ours, abs=1.001e-3)  # one step of the rounding
     assert len(set(theirs)) == 2
 
 
