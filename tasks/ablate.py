@@ -126,6 +126,6 @@ def measured(model: Any, its: Round) -> dict[str, float | None]:
     right = []
     for problem_id, some in its.solutions.items():
         rows = [tuple(encode_steps(tokenizer, its.questions[problem_id], one.steps)) for one in some]
-        scores = scores_of(model, tokenizer.pad_token_id, rows)
+        (scores,) = scores_of(model, tokenizer.pad_token_id, [rows])
         right.append(some[max(range(len(some)), key=scores.__getitem__)].is_correct)
     return {"step": accuracy.step, "final": accuracy.final, "best_of_n": sum(right) / len(right)}

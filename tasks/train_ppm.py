@@ -41,10 +41,10 @@ def train_ppm(
     Metrics: ``ppm_accuracy``, the share of validation pairs ranked right, in all and by kind: ``_step`` pairs share a
     prefix, ``_final`` ones are whole solutions. Beside it, on the same pairs and by the same kinds:
     ``ppm_accuracy_shuffled``, of a PPM that was trained on shuffled labels, and ``policy_accuracy``, of the policy's
-    likelihood as a ranker. ``ppm_accuracy_training`` is of pairs that it was trained on, ``ppm_accuracy_at_start`` of
-    the untrained PPM. All are null where there are no pairs. ``num_train_pairs``, ``num_validation_pairs``,
-    ``num_left_out`` (pairs with an overlong text, in neither of the two), ``num_tokens``, ``final_loss`` (as last
-    logged: a mean over up to 5 steps of both losses, the next-token loss by its weight).
+    likelihood as a ranker. ``ppm_accuracy_training`` is of pairs that it was trained on. All are null where there
+    are no pairs. ``num_train_pairs``, ``num_validation_pairs``, ``num_left_out`` (pairs with an overlong text, in
+    neither of the two), ``num_tokens``, ``final_loss`` (as last logged: a mean over up to 5 steps of both losses, the
+    next-token loss by its weight).
 
     Raises:
         UserError: an input is missing or unreadable, or no pair fits ``max_length``.
@@ -140,7 +140,6 @@ def _metrics(report: train.PpmReport, policy: train.PairAccuracy, shuffled: trai
         **_by_kind("ppm_accuracy_shuffled", shuffled),
         **_by_kind("policy_accuracy", policy),
         "ppm_accuracy_training": report.on_training.all,
-        "ppm_accuracy_at_start": report.at_start.all,
         "num_train_pairs": training.num_examples,
         "num_validation_pairs": report.num_validation_pairs,
         "num_left_out": training.num_left_out,
@@ -163,6 +162,6 @@ def _no_ppm(ppm: Path, curve: Path, validation_pairs: Sequence[PreferencePair]) 
         for what in ("ppm_accuracy", "ppm_accuracy_shuffled", "policy_accuracy")
         for name in _by_kind(what, NOTHING)
     ]
-    names = (*accuracies, "ppm_accuracy_training", "ppm_accuracy_at_start", "final_loss")
+    names = (*accuracies, "ppm_accuracy_training", "final_loss")
     counts = {"num_train_pairs": 0, "num_validation_pairs": len(validation_pairs), "num_left_out": 0, "num_tokens": 0}
     return {**dict.fromkeys(names), **counts}

@@ -13,6 +13,7 @@ from typing import Any
 
 _SHARED = -1  # the owner of the common start
 _PADDING = -2
+_ROWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,17 @@ def collate_rows(rows: Sequence[PackedRow], pad_id: int) -> dict[str, Any]:
         "ends": torch.tensor([[n, end] for n, row in enumerate(rows) for end in row.ends]).T,
         "own": torch.tensor(own).T,
     }
+
+
+def batches_of_like_width(
+    rows: Sequence[PackedRow], pad_id: int, device: Any
+) -> Iterator[tuple[list[int], dict[str, Any]]]:
+    """``collate_rows`` of some rows at a time, on ``device``, and their places in ``rows``."""
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place].ids))
+    for first in range(0, len(order), _ROWS_AT_ONCE):
+        places = order[first : first + _ROWS_AT_ONCE]
+        batch = collate_rows([rows[place] for place in places], pad_id)
+        yield places, {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def packed_hidden(model: Any, batch: dict[str, Any]) -> Any:

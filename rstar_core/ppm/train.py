@@ -13,13 +13,19 @@ from rstar_core.errors import UserError
 from rstar_core.policy.checkpoints import train_on
 from rstar_core.policy.train import TrainingReport, common_arguments, loss_curve
 from rstar_core.ppm.loss import mean_scores, next_token_loss, pair_weights, preference_loss
-from rstar_core.ppm.model import score_batch, score_of_logits
-from rstar_core.ppm.packing import collate_rows, logits_at_ends, own_tokens, pack, packed_hidden
+from rstar_core.ppm.model import score_of_logits
+from rstar_core.ppm.packing import (
+    batches_of_like_width,
+    collate_rows,
+    logits_at_ends,
+    own_tokens,
+    pack,
+    packed_hidden,
+)
 from rstar_core.ppm.rendering import EncodedNode
 from rstar_core.progress import progress_callback
 
 Objective = Callable[[Any, Any], Any]  # (model, batch) -> loss, a scalar
-_SCORED_AT_ONCE = 64  # rows
 _NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told
 
 
@@ -36,12 +42,11 @@ class PairAccuracy:
 class PpmReport:
     """What a PPM training did. ``training`` counts pairs: an overlong text takes its pairs with it.
 
-    ``at_start`` and ``at_end`` are of the validation nodes, ``on_training`` of some that it was trained on.
+    ``at_end`` is of the validation nodes, ``on_training`` of some that it was trained on.
     """
 
     training: TrainingReport
     num_validation_pairs: int
-    at_start: PairAccuracy
     at_end: PairAccuracy
     on_training: PairAccuracy
 
@@ -83,7 +88,6 @@ def train_ppm(
         raise UserError(f"no preference pair fits max_length={training.max_length} tokens; raise it in params.yaml")
     rows = [{"rows": node.rows, "pairs": node.pairs} for node in kept]
     trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Plan("PPM", training, seed, scratch))
-    at_start = pair_accuracy(model, tokenizer.pad_token_id, validation)
     run = train_on(trainer, scratch)
     at_end = pair_accuracy(model, tokenizer.pad_token_id, validation)
     on_training = pair_accuracy(model, tokenizer.pad_token_id, kept[:: len(kept) // _NUM_LOOKED_AT + 1])
@@ -95,7 +99,7 @@ def train_ppm(
         num_tokens=num_tokens,
         tokens_per_second=num_tokens * run.share / run.seconds,
     )
-    return PpmReport(report, num_pairs(validation), at_start, at_end, on_training)
+    return PpmReport(report, num_pairs(validation), at_end, on_training)
 
 
 def num_pairs(nodes: Sequence[EncodedNode]) -> int:
@@ -121,8 +125,7 @@ def _without_overlong(node: EncodedNode, max_length: int) -> EncodedNode:
 def pair_accuracy(model: Any, pad_id: int, nodes: Sequence[EncodedNode]) -> PairAccuracy:
     """How well ``model`` ranks the pairs of ``nodes``; leaves it in evaluation mode."""
     model.eval()
-    scores = iter(scores_of(model, pad_id, [row for node in nodes for row in node.rows]))
-    return ranking_accuracy(nodes, [[next(scores) for _ in node.rows] for node in nodes])
+    return ranking_accuracy(nodes, scores_of(model, pad_id, [node.rows for node in nodes]))
 
 
 def ranking_accuracy(nodes: Sequence[EncodedNode], scores: Sequence[Sequence[float]]) -> PairAccuracy:
@@ -137,14 +140,17 @@ def _share(verdicts: Sequence[bool]) -> float | None:
     return sum(verdicts) / len(verdicts) if verdicts else None
 
 
-def scores_of(model: Any, pad_id: int, rows: Sequence[tuple[int, ...]]) -> list[float]:
-    """Scores in the order of ``rows``, computed in batches of like length."""
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
-    scores = [0.0] * len(rows)
-    for start in range(0, len(order), _SCORED_AT_ONCE):
-        places = order[start : start + _SCORED_AT_ONCE]
-        for place, score in zip(places, score_batch(model, pad_id, [list(rows[p]) for p in places]), strict=True):
-            scores[place] = score
+def scores_of(model: Any, pad_id: int, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+    """The scores of each group's texts (token ids), which are packed into a row (see ``packing``)."""
+    import torch
+
+    scores: list[list[float]] = [[] for _ in groups]
+    for places, batch in batches_of_like_width([pack(texts) for texts in groups], pad_id, model.device):
+        with torch.inference_mode():
+            logits = logits_at_ends(model, packed_hidden(model, batch), batch)
+        found = iter(score_of_logits(logits).tolist())
+        for place in places:
+            scores[place] = [next(found) for _ in groups[place]]
     return scores
 
 
