@@ -240,13 +240,15 @@ class TrainPpm(Section):
 
     ``token_weight`` times the preference loss of the mean score over all tokens that a text has to itself, and
     ``lm_weight`` times the next-token loss of the chosen texts (both as the verifiers of arXiv 2110.14168).
-    ``extra_layers`` go on top of the policy's, and change nothing before they are trained.
+    ``extra_layers`` go on top of the policy's, and change nothing before they are trained. Of the policy's layers the
+    lowest ``frozen_layers`` stay as they are, with the embeddings: few pairs are soon learnt by heart.
     """
 
     training: Training
     token_weight: Annotated[float, Field(ge=0)]
     lm_weight: Annotated[float, Field(ge=0)]
     extra_layers: Annotated[int, Field(ge=0)]
+    frozen_layers: Annotated[int, Field(ge=0)]
     loss_scale: Annotated[float, Field(gt=0)]
     control: Fraction  # share of the nodes that a second PPM is trained on with shuffled labels: it must stay at chance
 
@@ -305,6 +307,16 @@ class Params(Section):
     def _validation_split_exists(self) -> Self:
         if not 0 < self.curate.validation_fraction < 1:
             raise ValueError("curate.validation_fraction: must lie strictly between 0 and 1")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_layers_exist(self) -> Self:
+        model = self.bootstrap.model
+        if isinstance(model, FromScratch) and self.train_ppm.frozen_layers > model.architecture.num_layers:
+            raise ValueError(
+                f"train_ppm.frozen_layers: {self.train_ppm.frozen_layers} are more than "
+                f"bootstrap.model.architecture.num_layers, {model.architecture.num_layers}"
+            )
         return self
 
 

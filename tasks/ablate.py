@@ -43,6 +43,10 @@ class Round:
     def policy(self) -> Path:
         return self.folder / "policy"
 
+    def new_ppm(self) -> Any:
+        params = self.params.train_ppm
+        return new_ppm(self.policy, "float32", self.params.seed, params.extra_layers, params.frozen_layers)
+
 
 def ablate(round_id: str, params: Params) -> dict[str, dict[str, float | None]]:
     """Train an ORM and a PQM beside the round's PPM, with its settings, from its policy, trees and pairs.
@@ -96,7 +100,7 @@ def orm(its: Round, round_id: str) -> Any:
     """Pairs of whole solutions alone: an outcome reward model (paper 4.3)."""
     tokenizer, params = load_tokenizer(its.policy), its.params
     nodes = encode_nodes(tokenizer, its.questions, read_pairs(its.folder / "pairs" / "train.parquet"))
-    model = new_ppm(its.policy, "float32", params.seed, params.train_ppm.extra_layers)
+    model = its.new_ppm()
     with checkpoint_folder(_key("ablate-orm", its, round_id)) as scratch:
         final = [node for node in nodes if node.is_final]
         train_ppm(model, tokenizer, final, [], params.train_ppm, params.seed, scratch)
@@ -109,7 +113,7 @@ def pqm(its: Round, round_id: str) -> Any:
     trees = (tree for tree in stream_trees(its.folder / "trees") if tree.problem_id not in its.held_out)
     rows = [row for tree in trees for row in valued_rows(tokenizer, its.questions, tree, training.max_length)]
     random.Random(its.params.seed).shuffle(rows)
-    model = new_ppm(its.policy, "float32", its.params.seed, its.params.train_ppm.extra_layers)
+    model = its.new_ppm()
     with checkpoint_folder(_key("ablate-pqm", its, round_id)) as scratch:
         train_pqm(model, tokenizer, rows, training, its.params.seed, scratch)
     return model

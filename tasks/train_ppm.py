@@ -93,7 +93,8 @@ class Inputs:
         return encode_nodes(load_tokenizer(self.policy), questions, pairs)
 
     def new_ppm(self) -> Any:
-        return new_ppm(self.policy, "float32", self.seed, self.params.extra_layers)
+        params = self.params
+        return new_ppm(self.policy, "float32", self.seed, params.extra_layers, params.frozen_layers)
 
 
 # --- what the accuracy is held against ------------------------------------------------------------------------

@@ -21,24 +21,28 @@ _INITIAL_LOGIT = 0.1  # standard deviation
 _WRITERS = {"self_attn.o_proj.weight", "mlp.down_proj.weight"}  # in Llama, Qwen2 and their like
 
 
-def new_ppm(policy_folder: Path | str, dtype: str, seed: int = 0, extra_layers: int = 0) -> Any:
+def new_ppm(policy_folder: Path | str, dtype: str, seed: int = 0, extra_layers: int = 0, frozen_layers: int = 0) -> Any:
     """A PPM with the policy's backbone and a fresh head, which depends on ``seed`` only.
 
     ``extra_layers`` more decoder layers add nothing to the hidden states at first. Only on top of the policy's last
-    layer can a token be compared with what the policy expected in its place.
+    layer can a token be compared with what the policy expected in its place. The embeddings and the lowest
+    ``frozen_layers`` take no part in training; with 0 all do.
 
     The head is drawn so small that scores start near 0, where tanh is linear, at any width of the model (the last
     norm makes hidden states of unit mean square). It is not zero: equal scores would rank nothing, and a zero head
     passes no gradient to the backbone.
 
     Raises:
-        UserError: the folder holds no loadable policy, or one whose layers can't be added to.
+        UserError: the folder holds no loadable policy, one whose layers can't be added to, or fewer than are to be
+            frozen.
     """
     import torch
 
     tokenizer = load_tokenizer(policy_folder)
     model, _ = _load(policy_folder, dtype, "policy", num_labels=1, problem_type="regression")
     num_layers = model.config.num_hidden_layers
+    if frozen_layers > num_layers:
+        raise UserError(f"train_ppm.frozen_layers: the policy has {num_layers} layers, not {frozen_layers}")
     if extra_layers:
         more = {"num_labels": 1, "problem_type": "regression", "num_hidden_layers": num_layers + extra_layers}
         model, _ = _load(policy_folder, dtype, "policy", **more)
@@ -47,6 +51,9 @@ def new_ppm(policy_folder: Path | str, dtype: str, seed: int = 0, extra_layers: 
     _draw(model.score.weight.data, _INITIAL_LOGIT / model.config.hidden_size**0.5, generator)
     for layer in model.base_model.layers[num_layers:]:
         _start_with_nothing(layer, model.config.initializer_range, generator)
+    if frozen_layers:
+        for part in (model.get_input_embeddings(), *model.base_model.layers[:frozen_layers]):
+            part.requires_grad_(False)
     return model
 
 

@@ -44,6 +44,11 @@ def test_a_guide_needs_the_ppm_of_a_round_that_has_one(params: dict[str, Any], t
     assert complaint(params, tmp_path).startswith("rounds.r1.guide: 'ppm' needs the PPM of round 'r0'")
 
 
+def test_no_more_layers_can_be_frozen_than_the_policy_has(params: dict[str, Any], tmp_path: Path) -> None:
+    params["train_ppm"]["frozen_layers"] = 7
+    assert complaint(params, tmp_path).startswith("train_ppm.frozen_layers: 7 are more than bootstrap.model")
+
+
 def test_a_temperature_of_zero_samples_nothing(params: dict[str, Any], tmp_path: Path) -> None:
     params["evaluate"]["temperature"] = 0
     assert complaint(params, tmp_path).startswith("evaluate.temperature: ")

@@ -115,6 +115,19 @@ def test_a_null_ppm_needs_no_torch(tmp_path: Path) -> None:
     assert not {"torch", "transformers", "trl"} & set(done.stdout.split())
 
 
+def test_frozen_layers_take_no_part_in_training(policy: Path) -> None:
+    model = new_ppm(policy, "float32", extra_layers=1, frozen_layers=1)
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    first, last = "model.layers.0.", f"model.layers.{model.config.num_hidden_layers - 1}."
+    assert "model.embed_tokens.weight" not in trained and not any(name.startswith(first) for name in trained)
+    assert "score.weight" in trained and any(name.startswith(last) for name in trained)
+
+
+def test_more_frozen_layers_than_there_are_is_one_line(policy: Path) -> None:
+    with pytest.raises(UserError, match="frozen_layers: the policy has"):
+        new_ppm(policy, "float32", extra_layers=9, frozen_layers=9)
+
+
 def test_extra_layers_change_nothing_before_they_are_trained(
     policy: Path, ppm: Any, tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ SECTION = TrainPpm.model_validate(
         "token_weight": 0.5,
         "lm_weight": 0.5,
         "extra_layers": 1,
+        "frozen_layers": 1,
         "loss_scale": 2.0,
         "control": 1.0,
     }
