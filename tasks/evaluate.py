@@ -27,6 +27,7 @@ from rstar_core.mcts.recording import recorded_trees
 from rstar_core.mcts.scheduler import Job, grow
 from rstar_core.mcts.search import Budget, Parts, guides_judge
 from rstar_core.mcts.tree import ROOT
+from rstar_core.progress import in_mixed_order
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
@@ -162,7 +163,7 @@ def search_all(inputs: Inputs, questions: Sequence[Question], models: Models, jo
                 what = f"evaluate {inputs.round_id}, {method.name}"
                 jobs = (
                     _job(inputs, method, question, index, box)
-                    for question in questions
+                    for question in in_mixed_order(questions)
                     for index in range(method.num_trees)
                 )
                 num_jobs = len(questions) * method.num_trees

@@ -24,6 +24,7 @@ from rstar_core.mcts.recording import recorded_trees
 from rstar_core.mcts.scheduler import Job, grow
 from rstar_core.mcts.search import Budget, Judge, Parts
 from rstar_core.metrics import share_by_level
+from rstar_core.progress import in_mixed_order
 from rstar_core.publishing import publish_folder
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
@@ -157,7 +158,7 @@ class _Synthesis:
         unsolved = list(problems)
         for tree_index in range(num_trees):
             what = f"synthesize {self.round_id}" + (f", tree {tree_index + 1}" if tree_index else "")
-            jobs = (self._job(problem, tree_index) for problem in unsolved)
+            jobs = (self._job(problem, tree_index) for problem in in_mixed_order(unsolved))
             await grow(what, jobs, len(unsolved), self.journal, max_running)
             if tree_index + 1 < num_trees:
                 trees = recorded_trees(self.journal, (record_key(problem, tree_index) for problem in unsolved))
