@@ -242,6 +242,7 @@ class TrainPpm(Section):
     ``lm_weight`` times the next-token loss of the chosen texts (both as the verifiers of arXiv 2110.14168).
     ``extra_layers`` go on top of the policy's, and change nothing before they are trained. Of the policy's layers the
     lowest ``frozen_layers`` stay as they are, with the embeddings: few pairs are soon learnt by heart.
+    ``min_updates``: a round of few pairs is trained for more whole epochs, until it has so many optimiser steps.
     """
 
     training: Training
@@ -249,6 +250,7 @@ class TrainPpm(Section):
     lm_weight: Annotated[float, Field(ge=0)]
     extra_layers: Annotated[int, Field(ge=0)]
     frozen_layers: Annotated[int, Field(ge=0)]
+    min_updates: Count
     loss_scale: Annotated[float, Field(gt=0)]
     control: Fraction  # share of the nodes that a second PPM is trained on with shuffled labels: it must stay at chance
 

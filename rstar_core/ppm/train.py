@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def train_ppm(
     validation, num_left_out_too = fitting(validation_nodes, training.max_length)
     if not kept:
         raise UserError(f"no preference pair fits max_length={training.max_length} tokens; raise it in params.yaml")
+    training = with_enough_updates(training, len(kept), params.min_updates)
     rows = [{"rows": node.rows, "pairs": node.pairs} for node in kept]
     trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Plan("PPM", training, seed, scratch))
     run = train_on(trainer, scratch)
@@ -100,6 +102,12 @@ def train_ppm(
         tokens_per_second=num_tokens * run.share / run.seconds,
     )
     return PpmReport(report, num_pairs(validation), at_end, on_training)
+
+
+def with_enough_updates(training: Training, num_nodes: int, min_updates: int) -> Training:
+    """``training`` with as many more epochs as ``min_updates`` optimiser steps on ``num_nodes`` take."""
+    needed = ceil(min_updates / ceil(num_nodes / training.batch_size))
+    return training.model_copy(update={"epochs": max(training.epochs, needed)})
 
 
 def num_pairs(nodes: Sequence[EncodedNode]) -> int:

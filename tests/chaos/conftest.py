@@ -28,7 +28,7 @@ def params() -> dict[str, Any]:
     model["architecture"].update(hidden_size=32, intermediate_size=64, num_layers=1, num_heads=2, vocab_size=400)
     for training in (model["training"], made["train_policy"]["training"], made["train_ppm"]["training"]):
         training.update(TRAINING)
-    made["train_ppm"]["frozen_layers"] = 1
+    made["train_ppm"].update(frozen_layers=1, min_updates=0)
     made["search"].update(max_depth=4, max_step_tokens=16)
     made["engine"]["num_concurrent_trees"] = 4
     made["evaluate"].update(num_trees=2, num_candidates=2, num_rollouts=2)

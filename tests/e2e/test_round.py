@@ -54,6 +54,7 @@ def shrink(params: dict[str, Any]) -> dict[str, Any]:
     params["rounds"] = {"r1": params["rounds"]["r1"] | {"num_rollouts": 8}}
     params["bootstrap"]["model"]["training"].update(epochs=12, learning_rate=1.0e-3)
     params["train_policy"]["training"]["epochs"] = 1
+    params["train_ppm"]["min_updates"] = 0
     params["evaluate"].update(num_trees=2, num_rollouts=2)
     params["gate"].update(max_drop=1.0, min_ppm_margin=-1.0)  # accuracies of a dozen problems jump about
     return params

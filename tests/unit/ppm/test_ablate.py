@@ -43,7 +43,9 @@ def params() -> Params:
     made = load_params(ROOT / "params.yaml")
     training = made.train_ppm.training.model_copy(update={"epochs": 2, "max_length": 128})
     return made.model_copy(
-        update={"train_ppm": made.train_ppm.model_copy(update={"training": training, "frozen_layers": 1})}
+        update={
+            "train_ppm": made.train_ppm.model_copy(update={"training": training, "frozen_layers": 1, "min_updates": 0})
+        }
     )
 
 

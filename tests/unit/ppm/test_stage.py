@@ -27,6 +27,7 @@ SECTION = TrainPpm.model_validate(
         "lm_weight": 0.5,
         "extra_layers": 1,
         "frozen_layers": 1,
+        "min_updates": 0,
         "loss_scale": 2.0,
         "control": 1.0,
     }

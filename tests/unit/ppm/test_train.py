@@ -22,6 +22,7 @@ from rstar_core.ppm.train import (
     ranking_accuracy,
     scores_of,
     train_ppm,
+    with_enough_updates,
 )
 from rstar_core.types import PreferencePair, Question, Step, StepKind
 
@@ -29,7 +30,14 @@ TRAINING = Training(
     epochs=6, batch_size=8, learning_rate=5e-3, schedule="linear", warmup_ratio=0.05, weight_decay=0.01, max_length=40
 )
 PARAMS = TrainPpm(
-    training=TRAINING, token_weight=0.0, lm_weight=0.0, extra_layers=0, frozen_layers=0, loss_scale=1.0, control=0.0
+    training=TRAINING,
+    token_weight=0.0,
+    lm_weight=0.0,
+    extra_layers=0,
+    frozen_layers=0,
+    min_updates=0,
+    loss_scale=1.0,
+    control=0.0,
 )
 
 
@@ -104,6 +112,7 @@ def test_the_same_seed_trains_the_same_ppm(policy: Path, tokenizer: Any, tmp_pat
         lm_weight=0.5,
         extra_layers=1,
         frozen_layers=0,
+        min_updates=0,
         loss_scale=1.0,
         control=0.0,
     )
@@ -169,6 +178,7 @@ def test_with_an_lm_weight_it_still_writes_what_was_chosen(policy: Path, tokeniz
             lm_weight=lm_weight,
             extra_layers=0,
             frozen_layers=0,
+            min_updates=0,
             loss_scale=1.0,
             control=0.0,
         )
@@ -185,7 +195,14 @@ def test_a_model_with_two_embeddings_needs_an_lm_weight_of_zero(policy: Path, to
     model = new_ppm(policy, "float32")
     model.config.tie_word_embeddings = False
     params = TrainPpm(
-        training=TRAINING, token_weight=0.0, lm_weight=0.1, extra_layers=0, frozen_layers=0, loss_scale=1.0, control=0.0
+        training=TRAINING,
+        token_weight=0.0,
+        lm_weight=0.1,
+        extra_layers=0,
+        frozen_layers=0,
+        min_updates=0,
+        loss_scale=1.0,
+        control=0.0,
     )
     with pytest.raises(UserError, match="set it to 0"):
         train_ppm(model, tokenizer, nodes_of(tokenizer, inner(1, "")), [], params, 5, tmp_path)
@@ -211,6 +228,12 @@ def test_an_overlong_text_takes_its_own_pairs_only() -> None:
 def test_a_text_of_exactly_the_limit_fits() -> None:
     node = EncodedNode(rows=((1,) * 5, (2,) * 5), pairs=((0, 1),), is_final=False)
     assert fitting([node], 5) == ([node], 0)
+
+
+def test_a_round_of_few_pairs_is_trained_for_more_epochs() -> None:
+    """100 nodes are 13 steps of 8: 27 epochs are the first with 350."""
+    assert with_enough_updates(TRAINING, 100, 350).epochs == 27
+    assert with_enough_updates(TRAINING, 100, 20).epochs == with_enough_updates(TRAINING, 100, 0).epochs == 6
 
 
 def test_accuracy_counts_pairs_not_nodes() -> None:
