@@ -55,7 +55,9 @@ def curate(
 
     ``sft/train.parquet``: demonstrations (origin ``r0``), then for each problem its ``top_k`` verified correct
     solutions by mean Q; earlier rounds' fill what this round leaves open. ``pairs/train.parquet`` and
-    ``pairs/validation.parquet``: the round's pairs and earlier ones; a problem is on the same side in every round.
+    ``pairs/validation.parquet``: the round's pairs and earlier ones. Which problems are for validation is drawn among
+    all of them, with pairs or without, so that a problem is on the same side in every round. The policy learns nothing
+    of these either: a PPM begins as the policy, and would know their solutions.
     What is kept of demonstrations and earlier rounds is drawn by problem, with the same luck in every round. It runs no
     code and no model, a matter of seconds, so it starts anew after an interruption.
 
@@ -68,13 +70,11 @@ def curate(
     """
     its_problems = read_problems(problems)
     evidence = read_evidence(its_problems, trees, trajectories)
-    examples = mix_examples(
-        round_id, its_problems, evidence, read_sft_examples(earlier_sft / "train.parquet"), seed, curate
-    )
+    held_out = split_by_problem((problem.id for problem in its_problems), curate.validation_fraction, seed)
+    seen = [problem for problem in its_problems if problem.id not in held_out]
+    examples = mix_examples(round_id, seen, evidence, read_sft_examples(earlier_sft / "train.parquet"), seed, curate)
     earlier = [pair for name in ("train", "validation") for pair in read_pairs(earlier_pairs / f"{name}.parquet")]
-    train, validation = split(
-        mix_pairs(round_id, its_problems, evidence, earlier, seed, curate), its_problems, seed, curate
-    )
+    train, validation = split(mix_pairs(round_id, its_problems, evidence, earlier, seed, curate), held_out)
     facts = Facts(
         round_id=round_id,
         problems=its_problems,
@@ -254,10 +254,9 @@ def new_pairs(round_id: str, evidence: Evidence, curate: Curate) -> list[Prefere
 
 
 def split(
-    pairs: Sequence[PreferencePair], problems: Iterable[Problem], seed: int, curate: Curate
+    pairs: Sequence[PreferencePair], held_out: Collection[str]
 ) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Training and validation pairs, drawn among all problems, with pairs or without: no later round moves one."""
-    held_out = split_by_problem((problem.id for problem in problems), curate.validation_fraction, seed)
+    """Training pairs, and those of ``held_out`` problems, for validation."""
     return (
         [pair for pair in pairs if pair.problem_id not in held_out],
         [pair for pair in pairs if pair.problem_id in held_out],
