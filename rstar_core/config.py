@@ -248,8 +248,8 @@ class TrainPpm(Section):
     training: Training
     token_weight: Annotated[float, Field(ge=0)]
     lm_weight: Annotated[float, Field(ge=0)]
-    extra_layers: Annotated[int, Field(ge=0)]
-    frozen_layers: Annotated[int, Field(ge=0)]
+    extra_layers: Count
+    frozen_layers: Count
     min_updates: Count
     loss_scale: Annotated[float, Field(gt=0)]
     control: Fraction  # share of the nodes that a second PPM is trained on with shuffled labels: it must stay at chance

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
-from collections.abc import Iterable
-from typing import Any, TypeVar
-
-Item = TypeVar("Item")
+from typing import Any
 
 
 class Progress:
@@ -38,16 +34,6 @@ class Progress:
         eta = f"ETA {duration(left)}" if self._done < self._total else f"took {duration(seconds)}"
         parts = [f"{self._what}: {self._done}/{self._total} ({share:.0f} %)", f"{rate:.1f} {self._unit}/s", eta, note]
         return ", ".join(part for part in parts if part)
-
-
-def in_mixed_order(items: Iterable[Item]) -> list[Item]:
-    """The same items in the same mixed order each time: a rate holds to the end only if the hard ones don't come last.
-
-    Files of problems are often in the order of their levels.
-    """
-    mixed = list(items)
-    random.Random(0).shuffle(mixed)
-    return mixed
 
 
 def duration(seconds: float) -> str:

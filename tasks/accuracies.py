@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 from typing import Any
 
 from rstar_core.answers.equivalence import Verdict
@@ -30,6 +31,7 @@ def accuracies(predictions: Sequence[Prediction]) -> Row:
     return {
         **shares,
         "interval": intervals,
+        "ppm_accuracy_benchmark": _ranked_right(system),
         "curve": {str(number): _point(system, number) for number in range(1, (num_trees or 0) + 1)},
         "num_problems": len(alone),
         "num_trees": num_trees,
@@ -63,6 +65,24 @@ def _point(groups: Sequence[Own], num_trees: int) -> dict[str, float]:
     """The system's accuracies with the first ``num_trees`` trees."""
     few = [[one for one in own if one.tree_index < num_trees] for own in groups]
     return {name: share_by_level(verdicts)["all"] for name, verdicts in _system(few).items()}
+
+
+def _ranked_right(groups: Sequence[Own]) -> float | None:
+    """How often the PPM ranks a right terminal of a problem above a wrong one, ties being half: the mean over problems.
+
+    None where no problem has both.
+    """
+    shares = []
+    for own in groups:
+        answered = [one for one in own if one.answer is not None]
+        ranked = [
+            (right.score > wrong.score) + 0.5 * (right.score == wrong.score)
+            for right in filter(is_correct, answered)
+            for wrong in filterfalse(is_correct, answered)
+        ]
+        if ranked:
+            shares.append(sum(ranked) / len(ranked))
+    return sum(shares) / len(shares) if shares else None
 
 
 def _weight(prediction: Prediction) -> float:

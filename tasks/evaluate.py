@@ -24,10 +24,9 @@ from rstar_core.io import read_pairs, read_problems, read_trajectories, read_tru
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.mcts.recording import recorded_trees
-from rstar_core.mcts.scheduler import Job, grow
+from rstar_core.mcts.scheduler import Job, grow, in_mixed_order
 from rstar_core.mcts.search import Budget, Parts, guides_judge
 from rstar_core.mcts.tree import ROOT
-from rstar_core.progress import in_mixed_order
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
@@ -74,7 +73,8 @@ def evaluate(
     which only the truth can tell. ``flat@K`` and ``flat_pass@K`` are self-consistency and its bound: as many samples
     as the trees have rollouts (``num_samples``), without search or PPM. All but the first are null without a PPM.
     ``interval`` has for each the 95 % bootstrap interval over problems, and for ``system_minus_policy``, paired.
-    ``curve`` has them by the number of trees.
+    ``curve`` has them by the number of trees. ``ppm_accuracy_benchmark`` is how often the PPM ranks a right terminal
+    above a wrong one of the same problem: the mean over problems that have both; ties are half.
 
     By the oracle, null without one: ``ppm_step_accuracy`` (of the system's solutions, see ``oracle.step_accuracy``),
     and of the round's own training data ``pair_label_noise``, ``pair_chosen_right``, ``pair_rejected_wrong`` and

@@ -33,6 +33,7 @@ PPM_ACCURACIES = {
     "policy_accuracy_final": "policy's likelihood, final pairs",
     "ppm_accuracy_shuffled": "PPM of shuffled labels",
 }
+PPM_AT_EVALUATION = {"ppm_accuracy_benchmark": "PPM, ends of held-out problems"}
 PPM_FIELDS = ("ppm_accuracy", *PPM_ACCURACIES, "ppm_accuracy_training")
 ORACLES = ("ppm_step_accuracy", "pair_label_noise", "pair_chosen_right", "pair_rejected_wrong", "right_with_wrong_step")
 _ABSENT = "–"
@@ -93,7 +94,10 @@ def _evaluation(round_id: str, folder: Path) -> Row:
     _required(folder / "evaluate.json", measured, "policy_pass@1")
     return {
         "round_id": round_id,
-        **{key: measured.get(key) for key in ("num_trees", "num_samples", *ACCURACIES, "interval", *ORACLES)},
+        **{
+            key: measured.get(key)
+            for key in ("num_trees", "num_samples", *ACCURACIES, "interval", *PPM_AT_EVALUATION, *ORACLES)
+        },
     }
 
 
@@ -149,6 +153,7 @@ def preferences(rows: Sequence[Row]) -> list[list[str]]:
     """Header and a line for each round with preference pairs: the PPM, what it is held against, and its labels."""
     shown = {
         **PPM_ACCURACIES,
+        **PPM_AT_EVALUATION,
         "ppm_accuracy_training": "PPM, training pairs",
         "ppm_step_accuracy": "first errors found (F1)",
         "pair_label_noise": "label noise of pairs",
@@ -226,6 +231,7 @@ _STYLES = {
 _PPM_STYLES = {
     "ppm_accuracy_step": {"color": "#D55E00", "marker": "s"},
     "ppm_accuracy_final": {"color": "#D55E00", "marker": "o", "linestyle": "--"},
+    "ppm_accuracy_benchmark": {"color": "#D55E00", "marker": "D", "linestyle": "-."},
     "policy_accuracy_step": {"color": "#0072B2", "marker": "s"},
     "policy_accuracy_final": {"color": "#0072B2", "marker": "o", "linestyle": "--"},
     "ppm_accuracy_shuffled": {"color": "#6B6B6B", "marker": "x", "linestyle": ":"},
@@ -267,9 +273,10 @@ def _draw_accuracies(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def _draw_ppm(axes: Any, rows: Sequence[Row]) -> None:
+    names = {**PPM_ACCURACIES, **PPM_AT_EVALUATION}
     for key, its in _PPM_STYLES.items():
         points = {x: row[key] for x, row in enumerate(rows) if row[key] is not None}
-        _draw_line(axes, points, PPM_ACCURACIES[key], its)
+        _draw_line(axes, points, names[key], its)
     axes.axhline(0.5, color="black", linewidth=0.8, alpha=0.4)
     axes.set(title="Pairs of unseen problems ranked right", ylabel="pairs")
     _dress(axes, rows)

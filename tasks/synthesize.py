@@ -21,10 +21,9 @@ from rstar_core.io import read_problems
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.mcts.recording import recorded_trees
-from rstar_core.mcts.scheduler import Job, grow
+from rstar_core.mcts.scheduler import Job, grow, in_mixed_order
 from rstar_core.mcts.search import Budget, Judge, Parts
 from rstar_core.metrics import share_by_level
-from rstar_core.progress import in_mixed_order
 from rstar_core.publishing import publish_folder
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox

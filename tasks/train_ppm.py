@@ -41,7 +41,7 @@ def train_ppm(
     Metrics: ``ppm_accuracy``, the share of validation pairs ranked right, in all and by kind: ``_step`` pairs share a
     prefix, ``_final`` ones are whole solutions. Beside it, on the same pairs and by the same kinds:
     ``ppm_accuracy_shuffled``, of a PPM that was trained on shuffled labels, and ``policy_accuracy``, of the policy's
-    likelihood as a ranker. ``ppm_accuracy_training`` is of pairs that it was trained on. All are null where there
+    likelihood as a ranker. ``ppm_accuracy_training`` is of some pairs that it was trained on. All are null where there
     are no pairs. ``num_train_pairs``, ``num_validation_pairs``, ``num_left_out`` (pairs with an overlong text, in
     neither of the two), ``num_tokens``, ``final_loss`` (as last logged: a mean over up to 5 steps of both losses, the
     next-token loss by its weight).
@@ -59,14 +59,16 @@ def train_ppm(
         tokenizer, model = load_tokenizer(policy), inputs.new_ppm()
         with checkpoint_folder(inputs.key("train_ppm")) as scratch:
             report = train.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
-            ranker = policys_accuracy(inputs, train.fitting(validation, train_ppm.training.max_length)[0])
+            on_training = train.pair_accuracy(model, tokenizer.pad_token_id, inputs.some_that_fit(nodes))
+            ranker = policys_accuracy(inputs, inputs.that_fit(validation))
             shuffled = its_control()
             with publish_folder(ppm) as folder:
                 save_ppm(model, tokenizer, folder)
             write_curve(curve, report.training.curve)
-    return _metrics(report, ranker, shuffled)
+    return _metrics(report, on_training, ranker, shuffled)
 
 
+_NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told
 NOTHING = train.PairAccuracy(None, None, None)
 
 
@@ -91,6 +93,14 @@ class Inputs:
     def encode(self, pairs: Sequence[PreferencePair]) -> list[EncodedNode]:
         questions = {problem.id: problem.question for problem in read_problems(self.problems)}
         return encode_nodes(load_tokenizer(self.policy), questions, pairs)
+
+    def that_fit(self, nodes: Sequence[EncodedNode]) -> list[EncodedNode]:
+        return train.fitting(nodes, self.params.training.max_length)[0]
+
+    def some_that_fit(self, nodes: Sequence[EncodedNode]) -> list[EncodedNode]:
+        """At most ``_NUM_LOOKED_AT`` of them, from all over the list."""
+        kept = self.that_fit(nodes)
+        return kept[:: len(kept) // _NUM_LOOKED_AT + 1]
 
     def new_ppm(self) -> Any:
         params = self.params
@@ -134,13 +144,15 @@ def policys_accuracy(inputs: Inputs, nodes: Sequence[EncodedNode]) -> train.Pair
 # --- metrics --------------------------------------------------------------------------------------------------
 
 
-def _metrics(report: train.PpmReport, policy: train.PairAccuracy, shuffled: train.PairAccuracy) -> dict[str, Any]:
+def _metrics(
+    report: train.PpmReport, on_training: train.PairAccuracy, policy: train.PairAccuracy, shuffled: train.PairAccuracy
+) -> dict[str, Any]:
     training = report.training
     return {
         **_by_kind("ppm_accuracy", report.at_end),
         **_by_kind("ppm_accuracy_shuffled", shuffled),
         **_by_kind("policy_accuracy", policy),
-        "ppm_accuracy_training": report.on_training.all,
+        "ppm_accuracy_training": on_training.all,
         "num_train_pairs": training.num_examples,
         "num_validation_pairs": report.num_validation_pairs,
         "num_left_out": training.num_left_out,

@@ -27,7 +27,6 @@ from rstar_core.ppm.rendering import EncodedNode
 from rstar_core.progress import progress_callback
 
 Objective = Callable[[Any, Any], Any]  # (model, batch) -> loss, a scalar
-_NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,12 @@ class PairAccuracy:
 class PpmReport:
     """What a PPM training did. ``training`` counts pairs: an overlong text takes its pairs with it.
 
-    ``at_end`` is of the validation nodes, ``on_training`` of some that it was trained on.
+    ``at_end`` is of the validation nodes.
     """
 
     training: TrainingReport
     num_validation_pairs: int
     at_end: PairAccuracy
-    on_training: PairAccuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +78,18 @@ def train_ppm(
     Raises:
         UserError: no training pair fits ``max_length``, or there is an ``lm_weight`` and no head to write with.
     """
-    training = params.training
     if params.lm_weight and not model.config.tie_word_embeddings:
         raise UserError("train_ppm.lm_weight: this model's output embeddings are not its input embeddings; set it to 0")
-    kept, num_left_out = fitting(nodes, training.max_length)
-    validation, num_left_out_too = fitting(validation_nodes, training.max_length)
+    max_length = params.training.max_length
+    kept, num_left_out = fitting(nodes, max_length)
+    validation, num_left_out_too = fitting(validation_nodes, max_length)
     if not kept:
-        raise UserError(f"no preference pair fits max_length={training.max_length} tokens; raise it in params.yaml")
-    training = with_enough_updates(training, len(kept), params.min_updates)
+        raise UserError(f"no preference pair fits max_length={max_length} tokens; raise it in params.yaml")
+    training = with_enough_updates(params.training, len(kept), params.min_updates)
     rows = [{"rows": node.rows, "pairs": node.pairs} for node in kept]
     trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Plan("PPM", training, seed, scratch))
     run = train_on(trainer, scratch)
     at_end = pair_accuracy(model, tokenizer.pad_token_id, validation)
-    on_training = pair_accuracy(model, tokenizer.pad_token_id, kept[:: len(kept) // _NUM_LOOKED_AT + 1])
     num_tokens = int(sum(len(pack(node.rows).ids) for node in kept) * training.epochs)
     report = TrainingReport(
         curve=loss_curve(run.log_history),
@@ -101,7 +98,7 @@ def train_ppm(
         num_tokens=num_tokens,
         tokens_per_second=num_tokens * run.share / run.seconds,
     )
-    return PpmReport(report, num_pairs(validation), at_end, on_training)
+    return PpmReport(report, num_pairs(validation), at_end)
 
 
 def with_enough_updates(training: Training, num_nodes: int, min_updates: int) -> Training:

@@ -14,7 +14,7 @@ from rstar_core.engines.base import ZeroReward
 from rstar_core.engines.scripted import ScriptedPolicy
 from rstar_core.errors import UserError
 from rstar_core.mcts.recording import MAX_ATTEMPTS, attempt_key, given_up
-from rstar_core.mcts.scheduler import Job, as_completed, grow_trees
+from rstar_core.mcts.scheduler import Job, as_completed, grow_trees, in_mixed_order
 from rstar_core.mcts.search import Budget, Parts
 from rstar_core.mcts.window import Window
 from rstar_core.types import Candidate, Question, SearchTree, Step
@@ -278,3 +278,13 @@ def test_two_workers_share_the_trees_and_grow_none_twice(path: Path, monkeypatch
     first, second = asyncio.run(both())
     assert first == second and len(first) == 6
     assert sorted(one.asked + two.asked) == list("012345"), "each was grown by one of them"
+
+
+def test_a_mixed_order_has_all_items_and_is_the_same_each_time() -> None:
+    mixed = in_mixed_order(range(600))
+    assert sorted(mixed) == list(range(600)) and mixed == in_mixed_order(range(600))
+
+
+def test_each_sixth_of_a_mixed_order_has_items_of_all_levels() -> None:
+    levels = in_mixed_order([level for level in range(6) for _ in range(100)])
+    assert all(set(levels[start : start + 100]) == set(range(6)) for start in range(0, 600, 100))

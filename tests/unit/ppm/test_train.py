@@ -106,16 +106,7 @@ def test_a_trained_ppm_reloads_with_the_same_scores(
 def test_the_same_seed_trains_the_same_ppm(policy: Path, tokenizer: Any, tmp_path: Path) -> None:
     nodes = nodes_of(tokenizer, [pair for number in range(4) for pair in inner(number, "")])
     one_epoch = TRAINING.model_copy(update={"epochs": 1})
-    short = TrainPpm(
-        training=one_epoch,
-        token_weight=0.5,
-        lm_weight=0.5,
-        extra_layers=1,
-        frozen_layers=0,
-        min_updates=0,
-        loss_scale=1.0,
-        control=0.0,
-    )
+    short = PARAMS.model_copy(update={"training": one_epoch, "token_weight": 0.5, "lm_weight": 0.5, "extra_layers": 1})
 
     def scores() -> list[float]:
         model = new_ppm(policy, "float32", seed=3, extra_layers=1)
@@ -172,16 +163,7 @@ def test_with_an_lm_weight_it_still_writes_what_was_chosen(policy: Path, tokeniz
     def surprise(lm_weight: float) -> float:
         model = new_ppm(policy, "float32", seed=3)
         (scratch := tmp_path / str(lm_weight)).mkdir()
-        params = TrainPpm(
-            training=TRAINING,
-            token_weight=0.0,
-            lm_weight=lm_weight,
-            extra_layers=0,
-            frozen_layers=0,
-            min_updates=0,
-            loss_scale=1.0,
-            control=0.0,
-        )
+        params = PARAMS.model_copy(update={"lm_weight": lm_weight})
         report = train_ppm(model, tokenizer, nodes, nodes, params, 5, scratch)
         assert report.at_end.all is not None and report.at_end.all >= 0.95
         batch = collate([{"rows": node.rows, "pairs": node.pairs} for node in nodes], tokenizer.pad_token_id)
@@ -194,16 +176,7 @@ def test_with_an_lm_weight_it_still_writes_what_was_chosen(policy: Path, tokeniz
 def test_a_model_with_two_embeddings_needs_an_lm_weight_of_zero(policy: Path, tokenizer: Any, tmp_path: Path) -> None:
     model = new_ppm(policy, "float32")
     model.config.tie_word_embeddings = False
-    params = TrainPpm(
-        training=TRAINING,
-        token_weight=0.0,
-        lm_weight=0.1,
-        extra_layers=0,
-        frozen_layers=0,
-        min_updates=0,
-        loss_scale=1.0,
-        control=0.0,
-    )
+    params = PARAMS.model_copy(update={"lm_weight": 0.1})
     with pytest.raises(UserError, match="set it to 0"):
         train_ppm(model, tokenizer, nodes_of(tokenizer, inner(1, "")), [], params, 5, tmp_path)
 

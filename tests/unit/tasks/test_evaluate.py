@@ -89,6 +89,20 @@ def test_flat_samples_vote_without_a_search() -> None:
     assert (value(metrics, "flat@K"), value(metrics, "flat_pass@K"), metrics["num_samples"]) == (1, 1, 3)
 
 
+def test_the_ppm_is_held_to_right_and_wrong_terminals_of_the_same_problem() -> None:
+    first = [prediction(SYSTEM, n, v, scores=(s,)) for n, (v, s) in enumerate([("equal", 0.4), ("different", 0.1)])]
+    unanswered = prediction(SYSTEM, 2, "different", answer=None, scores=(), answer_class=None)
+    other = [
+        prediction(SYSTEM, n, v, scores=(s,), problem_id="q")
+        for n, (v, s) in enumerate([("equal", 0.2), ("different", 0.2), ("different", 0.9)])
+    ]
+    alike = [prediction(SYSTEM, n, "equal", scores=(0.0,), problem_id="r") for n in range(2)]
+    asked = [prediction(GREEDY, 0, "equal", problem_id=name) for name in "pqr"]
+    metrics = accuracies([*asked, *first, unanswered, *other, *alike])
+    assert metrics["ppm_accuracy_benchmark"] == (1 + (0.5 + 0) / 2) / 2
+    assert accuracies([asked[-1], *alike])["ppm_accuracy_benchmark"] is None
+
+
 def test_the_majority_counts_equal_answers_together() -> None:
     assert value(of_system(("different", 0.9, 0), ("equal", 0.1, 1), ("equal", 0.1, 1)), "majority@N") == 1
 
@@ -348,6 +362,7 @@ def test_each_accuracy_is_what_its_name_says(stage: Any, monkeypatch: pytest.Mon
         "pass@N": {"all": 0.75, "level_1": 1.0, "level_2": 0.5},
         "flat@K": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "flat_pass@K": {"all": 0.5, "level_1": 1.0, "level_2": 0.0},
+        "ppm_accuracy_benchmark": (1 / 4 + 1 + 0) / 3,  # half, four, nine
         "num_problems": 4,
         "num_trees": 4,
         "num_samples": 4,

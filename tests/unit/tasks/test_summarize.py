@@ -25,6 +25,7 @@ EVALUATE = {
     "pass@N": {"all": 0.8},
     "flat_pass@K": {"all": 0.7},
     "interval": {"policy_pass@1": [0.4, 0.6]},
+    "ppm_accuracy_benchmark": 0.66,
     "ppm_step_accuracy": 0.65,
     "pair_label_noise": 0.05,
     "num_trees": 4,
@@ -33,7 +34,7 @@ EVALUATE = {
     "num_tokens": 100,
 }
 ACCURACIES = [name for name in EVALUATE if "@" in name]
-FIRST_EVALUATE = {**EVALUATE, **dict.fromkeys(ACCURACIES[1:])}
+FIRST_EVALUATE = {**EVALUATE, **dict.fromkeys([*ACCURACIES[1:], "ppm_accuracy_benchmark"])}
 SEARCHED = {
     "synthesize": {"num_problems": 48, "num_tokens": 2_000_000, "coverage": {"all": 0.99}},
     "verify": {"coverage": {"all": 0.9, "level_1": 1.0, "level_10": 0.8}, "num_trajectories": 1234},
