@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from rstar_core.config import Gate
+from rstar_core.config import Gate, Round
 from rstar_core.errors import UserError
 
 GATED_METRICS = ("policy_pass@", "system@")
 
 
-def stop_at_gate(rounds: Sequence[dict[str, Any]], gate: Gate) -> None:
-    """Raises UserError when the last round is not one to build on: see ``Gate``, or nothing was found in it."""
-    last = rounds[-1]
-    if fault := fall(rounds, gate.max_drop) or emptiness(last) or chance(last, gate.min_ppm_margin):
+def stop_at_gate(rows: Sequence[dict[str, Any]], gate: Gate, rounds: Mapping[str, Round]) -> None:
+    """Raises UserError when the last of ``rows`` is no round to build on: see ``Gate``, or nothing was found in it.
+
+    Its PPM counts only where one will be guided by it. Of a first round's few pairs it learns little, and the control
+    of so few is a matter of luck.
+    """
+    last = rows[-1]
+    faults = [fall(rows, gate.max_drop), emptiness(last)]
+    if has_a_use_for_its_ppm(last["round_id"], rounds):
+        faults.append(chance(last, gate.min_ppm_margin))
+    for fault in filter(None, faults):
         raise UserError(f"the gate of {last['round_id']} is shut: {fault}; later rounds were not started")
+
+
+def has_a_use_for_its_ppm(round_id: str, rounds: Mapping[str, Round]) -> bool:
+    """Whether a round built on it searches by its PPM. Where none is built on it, whoever takes its models does."""
+    builders = [its for its in rounds.values() if its.from_ == round_id]
+    return not builders or any(its.guide == "ppm" for its in builders)
 
 
 def fall(rounds: Sequence[dict[str, Any]], max_drop: float) -> str:

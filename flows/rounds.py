@@ -63,7 +63,7 @@ def evolve() -> State[Any]:
             stages = [stage for stage in closure(round_id, list(params.rounds)) if stage not in done]
             run_stages(round_id, stages)
             done.update(stages)
-            stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate)
+            stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate, params.rounds)
 
     return outcome(work)
 

@@ -270,7 +270,7 @@ class Gate(Section):
     """What stops the evolution after a round."""
 
     max_drop: Fraction  # greedy or System 2 fell by more than this
-    min_ppm_margin: float  # the PPM's pair accuracy is not above its shuffled control's by more than this
+    min_ppm_margin: float  # a PPM that guides is not above its shuffled control in pair accuracy by more than this
 
 
 class Params(Section):

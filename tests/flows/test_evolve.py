@@ -21,9 +21,11 @@ from flows.evolve import main
 from flows.gate import stop_at_gate
 from flows.owner import LOCK, put_right, workspace_lock
 from flows.rounds import evolve, evolve_round
-from rstar_core.config import Gate
+from rstar_core.config import Gate, Round
 from rstar_core.errors import UserError
 from tests.flows.conftest import Project
+
+GATE = Gate(max_drop=0.05, min_ppm_margin=0.1)
 
 STRANGER = "796c9ac1-aa08-4b88-b9a7-9d1679347784"  # a flow run that no server here has heard of
 ONE_ROUND = ["gather", "base", "train@r1", "report@r1"]
@@ -136,7 +138,16 @@ def test_the_gate_lets_nobody_build_on_a_bad_round(
 ) -> None:
     rows = [{"round_id": "r1", **before}, {"round_id": "r2", **after}]
     with pytest.raises(UserError, match=f"gate of r2 is shut: .*{fault}") if fault else nullcontext():
-        stop_at_gate(rows, Gate(max_drop=0.05, min_ppm_margin=0.1))
+        stop_at_gate(rows, GATE, {})
+
+
+@pytest.mark.parametrize(("guide", "is_shut"), [("ppm", True), ("terminal", False)])
+def test_a_ppm_at_chance_counts_where_it_is_to_guide(guide: str, is_shut: bool) -> None:
+    rows = [{"round_id": "r1", "ppm_accuracy": 0.57, "ppm_accuracy_shuffled": 0.63}]
+    budget = {"num_candidates": 1, "num_rollouts": 1, "extra_rollouts": 0, "mixed_rollouts": 0, "num_trees": 1}
+    rounds = {"r2": Round.model_validate({"from": "r1", "guide": guide, **budget})}
+    with pytest.raises(UserError, match=r"gate of r1 is shut: .*0\.630") if is_shut else nullcontext():
+        stop_at_gate(rows, GATE, rounds)
 
 
 def test_an_unknown_round_names_the_known_ones(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
