@@ -18,7 +18,7 @@ from rstar_core.ppm.model import load_ppm, new_ppm
 from rstar_core.ppm.pairs import split_by_problem
 from rstar_core.ppm.regression import train_pqm, valued_rows
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes, encode_steps
-from rstar_core.ppm.train import fitting, pair_accuracy, scores_of, train_ppm
+from rstar_core.ppm.train import pair_accuracy, scores_of, train_ppm
 from rstar_core.shards import stream_trees
 from rstar_core.types import Question, Trajectory
 from tasks.markdown import aligned
@@ -81,7 +81,8 @@ def read_round(round_id: str, params: Params) -> Round:
     questions = {problem.id: problem.question for problem in problems}
     held_out = split_by_problem(questions, params.curate.validation_fraction, params.seed)
     pairs = read_pairs(folder / "pairs" / "validation.parquet")
-    nodes = encode_nodes(load_tokenizer(folder / "policy"), questions, pairs)
+    max_length = params.train_ppm.training.max_length
+    nodes = encode_nodes(load_tokenizer(folder / "policy"), questions, pairs, max_length)
     solutions: dict[str, list[Trajectory]] = {}
     for one in read_trajectories(folder / "trajectories" / "trajectories.parquet"):
         solutions.setdefault(one.problem_id, []).append(one)
@@ -92,14 +93,14 @@ def read_round(round_id: str, params: Params) -> Round:
     }
     if not mixed:
         raise UserError(f"{folder}: no validation problem has right and wrong solutions; nothing to compare on")
-    max_length = params.train_ppm.training.max_length
-    return Round(folder, params, questions, held_out, fitting(nodes, max_length)[0], mixed)
+    return Round(folder, params, questions, held_out, nodes, mixed)
 
 
 def orm(its: Round, round_id: str) -> Any:
     """Pairs of whole solutions alone: an outcome reward model (paper 4.3)."""
     tokenizer, params = load_tokenizer(its.policy), its.params
-    nodes = encode_nodes(tokenizer, its.questions, read_pairs(its.folder / "pairs" / "train.parquet"))
+    pairs, max_length = read_pairs(its.folder / "pairs" / "train.parquet"), params.train_ppm.training.max_length
+    nodes = encode_nodes(tokenizer, its.questions, pairs, max_length)
     model = its.new_ppm()
     with checkpoint_folder(_key("ablate-orm", its, round_id)) as scratch:
         final = [node for node in nodes if node.is_final]

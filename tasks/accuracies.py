@@ -70,11 +70,11 @@ def _point(groups: Sequence[Own], num_trees: int) -> dict[str, float]:
 def _ranked_right(groups: Sequence[Own]) -> float | None:
     """How often the PPM ranks a right terminal of a problem above a wrong one, ties being half: the mean over problems.
 
-    None where no problem has both.
+    A terminal without an answer or with an undecided one is neither. None where no problem has both.
     """
     shares = []
     for own in groups:
-        answered = [one for one in own if one.answer is not None]
+        answered = [one for one in own if one.answer is not None and one.verdict != Verdict.UNDECIDED]
         ranked = [
             (right.score > wrong.score) + 0.5 * (right.score == wrong.score)
             for right in filter(is_correct, answered)

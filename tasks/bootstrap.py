@@ -93,16 +93,16 @@ def bootstrap(
         write_null_ppm(folder)
     counts = {"num_sft": len(examples), "num_left_out_demonstrations": len(checked) - len(examples)}
     timings = {"tokens/s": round(trained.report.tokens_per_second, 1)} if trained else {}
-    return {**counts, **_training_metrics(trained), "timings": {**timings, "sandbox": level}}
+    return {**counts, **_training_metrics(trained, len(examples)), "timings": {**timings, "sandbox": level}}
 
 
-def _training_metrics(trained: Trained | None) -> dict[str, Any]:
+def _training_metrics(trained: Trained | None, num_sft: int) -> dict[str, Any]:
     if trained is None:
         names = ("num_left_out", "num_parameters", "vocab_size", "num_tokens", "final_loss")
         return dict.fromkeys(names)
     report = trained.report
     return {
-        "num_left_out": report.num_left_out,
+        "num_left_out": num_sft - report.num_examples,
         "num_parameters": trained.num_parameters,
         "vocab_size": trained.vocab_size,
         "num_tokens": report.num_tokens,

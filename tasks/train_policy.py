@@ -38,7 +38,7 @@ def train_policy(
         write_curve(curve, report.curve)
     return {
         "num_sft": len(examples),
-        "num_left_out": report.num_left_out,
+        "num_left_out": len(examples) - report.num_examples,
         "num_tokens": report.num_tokens,
         "final_loss": report.curve[-1]["loss"],
         "timings": {"tokens/s": round(report.tokens_per_second, 1)},

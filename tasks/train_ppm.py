@@ -59,16 +59,15 @@ def train_ppm(
         tokenizer, model = load_tokenizer(policy), inputs.new_ppm()
         with checkpoint_folder(inputs.key("train_ppm")) as scratch:
             report = train.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
-            on_training = train.pair_accuracy(model, tokenizer.pad_token_id, inputs.some_that_fit(nodes))
-            ranker = policys_accuracy(inputs, inputs.that_fit(validation))
+            on_training = train.pair_accuracy(model, tokenizer.pad_token_id, some_of(nodes))
+            ranker = policys_accuracy(inputs, validation)
             shuffled = its_control()
             with publish_folder(ppm) as folder:
                 save_ppm(model, tokenizer, folder)
             write_curve(curve, report.training.curve)
-    return _metrics(report, on_training, ranker, shuffled)
+    return _metrics(report, len(train_pairs) + len(validation_pairs), on_training, ranker, shuffled)
 
 
-_NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told
 NOTHING = train.PairAccuracy(None, None, None)
 
 
@@ -92,19 +91,19 @@ class Inputs:
 
     def encode(self, pairs: Sequence[PreferencePair]) -> list[EncodedNode]:
         questions = {problem.id: problem.question for problem in read_problems(self.problems)}
-        return encode_nodes(load_tokenizer(self.policy), questions, pairs)
-
-    def that_fit(self, nodes: Sequence[EncodedNode]) -> list[EncodedNode]:
-        return train.fitting(nodes, self.params.training.max_length)[0]
-
-    def some_that_fit(self, nodes: Sequence[EncodedNode]) -> list[EncodedNode]:
-        """At most ``_NUM_LOOKED_AT`` of them, from all over the list."""
-        kept = self.that_fit(nodes)
-        return kept[:: len(kept) // _NUM_LOOKED_AT + 1]
+        return encode_nodes(load_tokenizer(self.policy), questions, pairs, self.params.training.max_length)
 
     def new_ppm(self) -> Any:
         params = self.params
         return new_ppm(self.policy, "float32", self.seed, params.extra_layers, params.frozen_layers)
+
+
+_NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told
+
+
+def some_of(nodes: Sequence[EncodedNode]) -> Sequence[EncodedNode]:
+    """At most ``_NUM_LOOKED_AT`` of them, from all over the list."""
+    return nodes[:: len(nodes) // _NUM_LOOKED_AT + 1]
 
 
 # --- what the accuracy is held against ------------------------------------------------------------------------
@@ -145,7 +144,11 @@ def policys_accuracy(inputs: Inputs, nodes: Sequence[EncodedNode]) -> train.Pair
 
 
 def _metrics(
-    report: train.PpmReport, on_training: train.PairAccuracy, policy: train.PairAccuracy, shuffled: train.PairAccuracy
+    report: train.PpmReport,
+    num_pairs: int,
+    on_training: train.PairAccuracy,
+    policy: train.PairAccuracy,
+    shuffled: train.PairAccuracy,
 ) -> dict[str, Any]:
     training = report.training
     return {
@@ -155,7 +158,7 @@ def _metrics(
         "ppm_accuracy_training": on_training.all,
         "num_train_pairs": training.num_examples,
         "num_validation_pairs": report.num_validation_pairs,
-        "num_left_out": training.num_left_out,
+        "num_left_out": num_pairs - training.num_examples - report.num_validation_pairs,
         "final_loss": training.curve[-1]["loss"],
         "num_tokens": training.num_tokens,
         "timings": {"tokens/s": round(training.tokens_per_second, 1)},

@@ -24,7 +24,6 @@ class TrainingReport:
 
     curve: list[dict[str, float]]
     num_examples: int
-    num_left_out: int
     num_tokens: int
     tokens_per_second: float
 
@@ -34,7 +33,8 @@ def train_policy(
 ) -> TrainingReport:
     """Fine-tune ``model`` in place on encoded examples (see ``rendering.encode_example``).
 
-    Checkpoints are left in ``scratch``, and the newest of them is where the training begins.
+    Checkpoints are left in ``scratch``, and the newest of them is where the training begins. No example is cut: one
+    longer than ``training.max_length`` is left out.
 
     Raises:
         UserError: no example fits ``training.max_length``.
@@ -61,7 +61,6 @@ def train_policy(
     return TrainingReport(
         curve=loss_curve(run.log_history),
         num_examples=len(kept),
-        num_left_out=len(examples) - len(kept),
         num_tokens=num_tokens,
         tokens_per_second=num_tokens * run.share / run.seconds,
     )

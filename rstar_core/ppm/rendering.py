@@ -36,9 +36,9 @@ def encode_steps(tokenizer: Any, question: Question, steps: Sequence[Step]) -> l
 
 
 def encode_nodes(
-    tokenizer: Any, questions: Mapping[str, Question], pairs: Sequence[PreferencePair]
+    tokenizer: Any, questions: Mapping[str, Question], pairs: Sequence[PreferencePair], max_length: int
 ) -> list[EncodedNode]:
-    """One training row per node, from pairs in any order.
+    """One training row per node, from pairs in any order, without pairs of which a text is beyond ``max_length``.
 
     A node is a problem, a node key and a prefix: with pairs of several rounds in one file, the key alone is no key.
 
@@ -48,7 +48,10 @@ def encode_nodes(
     nodes: dict[tuple[Any, ...], list[PreferencePair]] = {}
     for pair in pairs:
         nodes.setdefault((pair.problem_id, pair.node_key, pair.prefix, is_final(pair)), []).append(pair)
-    return [_encode_node(tokenizer, _question(questions, node[0].problem_id), node) for node in nodes.values()]
+    encoded = (
+        _encode_node(tokenizer, _question(questions, node[0].problem_id), node, max_length) for node in nodes.values()
+    )
+    return [node for node in encoded if node.pairs]
 
 
 def _question(questions: Mapping[str, Question], problem_id: str) -> Question:
@@ -57,12 +60,18 @@ def _question(questions: Mapping[str, Question], problem_id: str) -> Question:
     return questions[problem_id]
 
 
-def _encode_node(tokenizer: Any, question: Question, pairs: Sequence[PreferencePair]) -> EncodedNode:
-    texts = list(dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected)))
-    places = {text: place for place, text in enumerate(texts)}
+def _encode_node(tokenizer: Any, question: Question, pairs: Sequence[PreferencePair], max_length: int) -> EncodedNode:
     prefix = pairs[0].prefix
+    rows = {text: tuple(encode_steps(tokenizer, question, (*prefix, *text))) for text in _texts(pairs)}
+    kept = [pair for pair in pairs if max(len(rows[pair.chosen]), len(rows[pair.rejected])) <= max_length]
+    places = {text: place for place, text in enumerate(_texts(kept))}
     return EncodedNode(
-        rows=tuple(tuple(encode_steps(tokenizer, question, (*prefix, *text))) for text in texts),
-        pairs=tuple((places[pair.chosen], places[pair.rejected]) for pair in pairs),
+        rows=tuple(rows[text] for text in places),
+        pairs=tuple((places[pair.chosen], places[pair.rejected]) for pair in kept),
         is_final=is_final(pairs[0]),
     )
+
+
+def _texts(pairs: Sequence[PreferencePair]) -> list[tuple[Step, ...]]:
+    """The distinct ones, in the order in which ``pairs`` bring them."""
+    return list(dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected)))

@@ -40,10 +40,7 @@ class PairAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class PpmReport:
-    """What a PPM training did. ``training`` counts pairs: an overlong text takes its pairs with it.
-
-    ``at_end`` is of the validation nodes.
-    """
+    """What a PPM training did: ``training`` counts pairs, and ``at_end`` is of the validation nodes."""
 
     training: TrainingReport
     num_validation_pairs: int
@@ -73,32 +70,28 @@ def train_ppm(
 
     Checkpoints are left in ``scratch``, and the newest of them is where the training begins.
 
-    No text is cut: a text longer than ``max_length`` is left out with its pairs, and they are counted.
-
     Raises:
-        UserError: no training pair fits ``max_length``, or there is an ``lm_weight`` and no head to write with.
+        UserError: there is no node, so no training pair fitted ``max_length``; or an ``lm_weight`` and no head to
+            write with.
     """
     if params.lm_weight and not model.config.tie_word_embeddings:
         raise UserError("train_ppm.lm_weight: this model's output embeddings are not its input embeddings; set it to 0")
-    max_length = params.training.max_length
-    kept, num_left_out = fitting(nodes, max_length)
-    validation, num_left_out_too = fitting(validation_nodes, max_length)
-    if not kept:
+    if not nodes:
+        max_length = params.training.max_length
         raise UserError(f"no preference pair fits max_length={max_length} tokens; raise it in params.yaml")
-    training = with_enough_updates(params.training, len(kept), params.min_updates)
-    rows = [{"rows": node.rows, "pairs": node.pairs} for node in kept]
+    training = with_enough_updates(params.training, len(nodes), params.min_updates)
+    rows = [{"rows": node.rows, "pairs": node.pairs} for node in nodes]
     trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Plan("PPM", training, seed, scratch))
     run = train_on(trainer, scratch)
-    at_end = pair_accuracy(model, tokenizer.pad_token_id, validation)
-    num_tokens = int(sum(len(pack(node.rows).ids) for node in kept) * training.epochs)
+    at_end = pair_accuracy(model, tokenizer.pad_token_id, validation_nodes)
+    num_tokens = int(sum(len(pack(node.rows).ids) for node in nodes) * training.epochs)
     report = TrainingReport(
         curve=loss_curve(run.log_history),
-        num_examples=num_pairs(kept),
-        num_left_out=num_left_out + num_left_out_too,
+        num_examples=num_pairs(nodes),
         num_tokens=num_tokens,
         tokens_per_second=num_tokens * run.share / run.seconds,
     )
-    return PpmReport(report, num_pairs(validation), at_end)
+    return PpmReport(report, num_pairs(validation_nodes), at_end)
 
 
 def with_enough_updates(training: Training, num_nodes: int, min_updates: int) -> Training:
@@ -109,22 +102,6 @@ def with_enough_updates(training: Training, num_nodes: int, min_updates: int) ->
 
 def num_pairs(nodes: Sequence[EncodedNode]) -> int:
     return sum(len(node.pairs) for node in nodes)
-
-
-def fitting(nodes: Sequence[EncodedNode], max_length: int) -> tuple[list[EncodedNode], int]:
-    """The nodes with those of their pairs whose texts both fit, and the number of pairs left out."""
-    cut = [_without_overlong(node, max_length) for node in nodes]
-    return [node for node in cut if node.pairs], num_pairs(nodes) - num_pairs(cut)
-
-
-def _without_overlong(node: EncodedNode, max_length: int) -> EncodedNode:
-    pairs = [pair for pair in node.pairs if all(len(node.rows[place]) <= max_length for place in pair)]
-    used = sorted({place for pair in pairs for place in pair})
-    return replace(
-        node,
-        rows=tuple(node.rows[place] for place in used),
-        pairs=tuple((used.index(chosen), used.index(rejected)) for chosen, rejected in pairs),
-    )
 
 
 def pair_accuracy(model: Any, pad_id: int, nodes: Sequence[EncodedNode]) -> PairAccuracy:

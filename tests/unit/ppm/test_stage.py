@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,10 @@ def curve(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_round_with_pairs_gets_a_ppm_that_loads(policy: Path, tmp_path: Path) -> None:
-    metrics = run(tmp_path, policy, [pair(n) for n in range(6)], [pair(7), pair(8)])
+    too_long = replace(pair(1), node_key="0/1", rejected=(Step(StepKind.CODE, "9" * 200),))
+    metrics = run(tmp_path, policy, [*map(pair, range(6)), too_long], [pair(7), pair(8), too_long])
     assert load_ppm(tmp_path / "ppm", "float32").config.num_labels == 1
-    assert (metrics["num_train_pairs"], metrics["num_validation_pairs"], metrics["num_left_out"]) == (6, 2, 0)
+    assert (metrics["num_train_pairs"], metrics["num_validation_pairs"], metrics["num_left_out"]) == (6, 2, 2)
     assert metrics["ppm_accuracy"] == metrics["ppm_accuracy_step"] in (0.0, 0.5, 1.0)
     assert metrics["ppm_accuracy_final"] is None
     assert metrics["timings"]["tokens/s"] > 0

@@ -1,4 +1,4 @@
-"""A tiny PPM really learns to rank; what is too long is left out, never cut; accuracy is counted by pair."""
+"""A tiny PPM really learns to rank; accuracy is counted by pair."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from rstar_core.ppm.rendering import EncodedNode, encode_nodes
 from rstar_core.ppm.train import (
     PpmReport,
     collate,
-    fitting,
     pair_accuracy,
     ranking_accuracy,
     scores_of,
@@ -57,7 +56,8 @@ def whole(number: int) -> PreferencePair:
 
 
 def nodes_of(tokenizer: Any, pairs: list[PreferencePair]) -> list[EncodedNode]:
-    return encode_nodes(tokenizer, {f"p{n}": question(n) for n in range(100)}, pairs)
+    questions = {f"p{n}": question(n) for n in range(100)}
+    return encode_nodes(tokenizer, questions, pairs, TRAINING.max_length)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,7 @@ def trained(policy: Path, tokenizer: Any, tmp_path_factory: pytest.TempPathFacto
     model = new_ppm(policy, "float32", seed=3)
     pairs = [pair for number in range(32) for pair in (*inner(number, ""), whole(number))]
     held_out = [pair for number in range(40, 48) for pair in (*inner(number, "1"), whole(number))]
-    too_long = inner(50, "9" * 40)
-    nodes, validation = nodes_of(tokenizer, pairs + too_long), nodes_of(tokenizer, held_out)
+    nodes, validation = nodes_of(tokenizer, pairs), nodes_of(tokenizer, held_out)
     return model, train_ppm(model, tokenizer, nodes, validation, PARAMS, 5, tmp_path_factory.mktemp("scratch"))
 
 
@@ -82,7 +81,6 @@ def test_the_report_counts_pairs(trained: tuple[Any, PpmReport]) -> None:
     report = trained[1]
     assert report.training.num_examples == 32 * 5
     assert report.num_validation_pairs == 8 * 5
-    assert report.training.num_left_out == 4
     assert report.training.num_tokens > 0 and report.training.tokens_per_second > 0
 
 
@@ -190,17 +188,6 @@ def test_nothing_that_fits_is_the_users_to_mend(policy: Path, tokenizer: Any, tm
     nodes = nodes_of(tokenizer, inner(1, "9" * 40))
     with pytest.raises(UserError, match="max_length=40"):
         train_ppm(new_ppm(policy, "float32"), tokenizer, nodes, [], PARAMS, 5, tmp_path)
-
-
-def test_an_overlong_text_takes_its_own_pairs_only() -> None:
-    node = EncodedNode(rows=((1,) * 9, (2,), (3,), (4,)), pairs=((0, 2), (0, 3), (1, 2), (1, 3)), is_final=False)
-    (kept,), num_left_out = fitting([node], 5)
-    assert (kept.rows, kept.pairs, num_left_out) == (((2,), (3,), (4,)), ((0, 1), (0, 2)), 2)
-
-
-def test_a_text_of_exactly_the_limit_fits() -> None:
-    node = EncodedNode(rows=((1,) * 5, (2,) * 5), pairs=((0, 1),), is_final=False)
-    assert fitting([node], 5) == ([node], 0)
 
 
 def test_a_round_of_few_pairs_is_trained_for_more_epochs() -> None:

@@ -92,13 +92,14 @@ def test_flat_samples_vote_without_a_search() -> None:
 def test_the_ppm_is_held_to_right_and_wrong_terminals_of_the_same_problem() -> None:
     first = [prediction(SYSTEM, n, v, scores=(s,)) for n, (v, s) in enumerate([("equal", 0.4), ("different", 0.1)])]
     unanswered = prediction(SYSTEM, 2, "different", answer=None, scores=(), answer_class=None)
+    undecided = prediction(SYSTEM, 3, "undecided", scores=(0.9,))
     other = [
         prediction(SYSTEM, n, v, scores=(s,), problem_id="q")
         for n, (v, s) in enumerate([("equal", 0.2), ("different", 0.2), ("different", 0.9)])
     ]
     alike = [prediction(SYSTEM, n, "equal", scores=(0.0,), problem_id="r") for n in range(2)]
     asked = [prediction(GREEDY, 0, "equal", problem_id=name) for name in "pqr"]
-    metrics = accuracies([*asked, *first, unanswered, *other, *alike])
+    metrics = accuracies([*asked, *first, unanswered, undecided, *other, *alike])
     assert metrics["ppm_accuracy_benchmark"] == (1 + (0.5 + 0) / 2) / 2
     assert accuracies([asked[-1], *alike])["ppm_accuracy_benchmark"] is None
 
