@@ -80,9 +80,6 @@ def read_round(round_id: str, params: Params) -> Round:
     problems = read_problems(ARTIFACTS / "problems" / "train.parquet")
     questions = {problem.id: problem.question for problem in problems}
     held_out = split_by_problem(questions, params.curate.validation_fraction, params.seed)
-    pairs = read_pairs(folder / "pairs" / "validation.parquet")
-    max_length = params.train_ppm.training.max_length
-    nodes = encode_nodes(load_tokenizer(folder / "policy"), questions, pairs, max_length)
     solutions: dict[str, list[Trajectory]] = {}
     for one in read_trajectories(folder / "trajectories" / "trajectories.parquet"):
         solutions.setdefault(one.problem_id, []).append(one)
@@ -93,14 +90,18 @@ def read_round(round_id: str, params: Params) -> Round:
     }
     if not mixed:
         raise UserError(f"{folder}: no validation problem has right and wrong solutions; nothing to compare on")
-    return Round(folder, params, questions, held_out, nodes, mixed)
+    return Round(folder, params, questions, held_out, read_nodes(folder, "validation", questions, params), mixed)
+
+
+def read_nodes(folder: Path, name: str, questions: Mapping[str, Question], params: Params) -> list[EncodedNode]:
+    pairs = read_pairs(folder / "pairs" / f"{name}.parquet")
+    return encode_nodes(load_tokenizer(folder / "policy"), questions, pairs, params.train_ppm.training.max_length)
 
 
 def orm(its: Round, round_id: str) -> Any:
     """Pairs of whole solutions alone: an outcome reward model (paper 4.3)."""
     tokenizer, params = load_tokenizer(its.policy), its.params
-    pairs, max_length = read_pairs(its.folder / "pairs" / "train.parquet"), params.train_ppm.training.max_length
-    nodes = encode_nodes(tokenizer, its.questions, pairs, max_length)
+    nodes = read_nodes(its.folder, "train", its.questions, params)
     model = its.new_ppm()
     with checkpoint_folder(_key("ablate-orm", its, round_id)) as scratch:
         final = [node for node in nodes if node.is_final]

@@ -65,7 +65,9 @@ def train_ppm(
             with publish_folder(ppm) as folder:
                 save_ppm(model, tokenizer, folder)
             write_curve(curve, report.training.curve)
-    return _metrics(report, len(train_pairs) + len(validation_pairs), on_training, ranker, shuffled)
+    num_left_out = len(train_pairs) + len(validation_pairs) - train.num_pairs(nodes) - train.num_pairs(validation)
+    counts = {"num_validation_pairs": train.num_pairs(validation), "num_left_out": num_left_out}
+    return {**_metrics(report, on_training, ranker, shuffled), **counts}
 
 
 NOTHING = train.PairAccuracy(None, None, None)
@@ -144,11 +146,7 @@ def policys_accuracy(inputs: Inputs, nodes: Sequence[EncodedNode]) -> train.Pair
 
 
 def _metrics(
-    report: train.PpmReport,
-    num_pairs: int,
-    on_training: train.PairAccuracy,
-    policy: train.PairAccuracy,
-    shuffled: train.PairAccuracy,
+    report: train.PpmReport, on_training: train.PairAccuracy, policy: train.PairAccuracy, shuffled: train.PairAccuracy
 ) -> dict[str, Any]:
     training = report.training
     return {
@@ -157,8 +155,6 @@ def _metrics(
         **_by_kind("policy_accuracy", policy),
         "ppm_accuracy_training": on_training.all,
         "num_train_pairs": training.num_examples,
-        "num_validation_pairs": report.num_validation_pairs,
-        "num_left_out": num_pairs - training.num_examples - report.num_validation_pairs,
         "final_loss": training.curve[-1]["loss"],
         "num_tokens": training.num_tokens,
         "timings": {"tokens/s": round(training.tokens_per_second, 1)},

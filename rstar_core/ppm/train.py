@@ -43,7 +43,6 @@ class PpmReport:
     """What a PPM training did: ``training`` counts pairs, and ``at_end`` is of the validation nodes."""
 
     training: TrainingReport
-    num_validation_pairs: int
     at_end: PairAccuracy
 
 
@@ -91,7 +90,7 @@ def train_ppm(
         num_tokens=num_tokens,
         tokens_per_second=num_tokens * run.share / run.seconds,
     )
-    return PpmReport(report, num_pairs(validation_nodes), at_end)
+    return PpmReport(report, at_end)
 
 
 def with_enough_updates(training: Training, num_nodes: int, min_updates: int) -> Training:
