@@ -157,7 +157,7 @@ class Metered:
     def level(self) -> str:
         return self._sandbox.level
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         outcome = await self._sandbox.run(parents, code)
         self.cpu_seconds += outcome.cpu_seconds
         return outcome

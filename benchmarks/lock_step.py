@@ -49,7 +49,9 @@ class One:
         self.kept = [(step, step) for step in self.counts]
         if not is_program_complete(self.prefix):
             parents = [step.body for step in self.prefix]
-            outcomes = await asyncio.gather(*(self.parts.sandbox.run(parents, step.body) for step in self.counts))
+            outcomes = await asyncio.gather(
+                *(self.parts.sandbox.run(parents, step.body, self.question.id) for step in self.counts)
+            )
             self.kept = [
                 (step, Step(step.kind, step.body, outcome.stdout))
                 for step, outcome in zip(self.counts, outcomes, strict=True)

@@ -82,12 +82,20 @@ def sandbox_cpu(sandbox: ForkSandbox) -> float:
 
 
 def ticks_of(pid: int) -> int:
-    """User and system, with those of its children that it has waited for."""
-    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    """User and system, with those of its children that it has waited for; 0 once it has ended: its parent has them."""
+    return sum(map(int, of_process(pid, "stat").rpartition(")")[2].split()[11:15]))
+
+
+def of_process(pid: int, file: str) -> str:
+    """What /proc says of a process; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = of_process(pid, f"task/{pid}/children").split()
     return [pid, *(below for child in children for below in descendants(int(child)))]
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import networkx
-import yaml
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from rstar_core.errors import UserError
+from tasks.tracking import read_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,29 @@ class Stage:
 def closure(round_id: str, rounds: Sequence[str]) -> list[Stage]:
     """Every stage that ``round_id`` needs, itself included: round by round, dependencies first."""
     with _repository() as repo:
-        graph = repo.index.graph
-        position = {node: index for index, node in enumerate(repo.index.stages)}
-        ordered: dict[Any, None] = {}
-        needed = _needs(graph, round_id)
-        for earlier in rounds[: rounds.index(round_id) + 1]:
-            wanted = graph.subgraph(needed & _needs(graph, earlier)).reverse()
-            ordered.update(dict.fromkeys(networkx.lexicographical_topological_sort(wanted, position.get)))
-        return [_stage(node) for node in ordered]
+        return _closure(repo, round_id, rounds)
+
+
+def plan(rounds: Sequence[str]) -> dict[str, list[Stage]]:
+    """What each of ``rounds`` needs beyond what those before it need, in the order of ``closure``."""
+    with _repository() as repo:
+        done: set[Stage] = set()
+        found = {}
+        for round_id in rounds:
+            found[round_id] = [stage for stage in _closure(repo, round_id, rounds) if stage not in done]
+            done.update(found[round_id])
+        return found
+
+
+def _closure(repo: Any, round_id: str, rounds: Sequence[str]) -> list[Stage]:
+    graph = repo.index.graph
+    position = {node: index for index, node in enumerate(repo.index.stages)}
+    ordered: dict[Any, None] = {}
+    needed = _needs(graph, round_id)
+    for earlier in rounds[: rounds.index(round_id) + 1]:
+        wanted = graph.subgraph(needed & _needs(graph, earlier)).reverse()
+        ordered.update(dict.fromkeys(networkx.lexicographical_topological_sort(wanted, position.get)))
+    return [_stage(node) for node in ordered]
 
 
 def _needs(graph: Any, round_id: str) -> set[Any]:
@@ -66,17 +82,34 @@ def stale(stages: Iterable[Stage]) -> dict[str, list[str]]:
     A stage that never ran is not stale, and neither is one whose files are merely absent (a fresh clone).
     """
     names = _recorded() & {stage.name for stage in stages}
-    if not names:
-        return {}
-    with _repository() as repo:
-        status = repo.status(targets=sorted(names))
+    status = _status(names)
     reasons = {name: [text for entry in entries for text in _reasons(entry)] for name, entries in status.items()}
     return {name: texts for name, texts in reasons.items() if texts}
 
 
+def unchanged(stages: Sequence[Stage]) -> set[str]:
+    """The names of those, from the first on, that DVC would not run: all before the first that it would.
+
+    Asked once for all, where to ask for each takes DVC a second or two.
+    """
+    recorded = _recorded()
+    status = _status(recorded & {stage.name for stage in stages})
+    return {stage.name for stage in takewhile(lambda one: one.name in recorded and one.name not in status, stages)}
+
+
+def _status(names: Iterable[str]) -> dict[str, list[Any]]:
+    """DVC's word on the recorded stages ``names``: an entry for each that it would run."""
+    targets = sorted(names)
+    if not targets:
+        return {}
+    with _repository() as repo:
+        found: dict[str, list[Any]] = repo.status(targets=targets)
+    return found
+
+
 def _recorded() -> set[str]:
     lock = Path("dvc.lock")
-    return set(yaml.safe_load(lock.read_text())["stages"]) if lock.exists() else set()
+    return set(read_lock(lock)) if lock.exists() else set()
 
 
 def _reasons(entry: str | dict[str, Any]) -> Iterator[str]:

@@ -47,7 +47,8 @@ def evolve_round(round_id: RoundId, rebuild: bool = False) -> State[Any]:
         stages = closure(known_round(round_id, rounds), rounds)
         if not rebuild:
             stop_if_stale(stage for stage in stages if stage.round_id != round_id)
-        run_stages(round_id, stages)
+        did_run = run_stages(round_id, stages, unchanged(stages))
+        push(did_run or stages)
 
     return outcome(work)
 
@@ -58,12 +59,15 @@ def evolve() -> State[Any]:
 
     def work() -> None:
         params = load_params()
-        done: set[Stage] = set()
-        for round_id in params.rounds:
-            stages = [stage for stage in closure(round_id, list(params.rounds)) if stage not in done]
-            run_stages(round_id, stages)
-            done.update(stages)
+        stages_of = plan(list(params.rounds))
+        everything = [stage for stages in stages_of.values() for stage in stages]
+        kept = unchanged(everything)
+        for round_id, stages in stages_of.items():
+            if did_run := run_stages(round_id, stages, kept):
+                push(did_run)
             stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate, params.rounds)
+        if len(kept) == len(everything):
+            push(everything)  # an earlier run may have found the remote away
 
     return outcome(work)
 
@@ -92,19 +96,42 @@ def stop_if_stale(stages: Iterable[Stage]) -> None:
         raise UserError(f"earlier stages are stale: {why}. To run them again: --rebuild (parameter rebuild=true)")
 
 
-def run_stages(round_id: str, stages: Sequence[Stage]) -> None:
-    """Bring ``stages`` up to date in order, show the round's table and push what was made."""
+def run_stages(round_id: str, stages: Sequence[Stage], kept: Collection[str]) -> list[Stage]:
+    """Bring ``stages`` up to date in order and show the round's table; those that ran.
+
+    ``kept`` are the names of those that DVC need not be asked about.
+    """
     environment = open_tracking(round_id)
     link_tracking(round_id, environment)
-    for stage in stages:
-        state = task_for(stage)(stage.name, environment, return_state=True)
-        if not state.is_completed():
-            close_tracking(environment, "FAILED")
-            raise UserError(f"{stage.name}: {(state.message or state.name).removeprefix('error: ')}")
-    close_tracking(environment, "FINISHED")
+    did_run: list[Stage] = []
+    with mirror(environment) as log, closing_tracking(environment):
+        log(catch_up, {stage.name for stage in stages if stage.name in kept})
+        for stage in stages:
+            state = task_for(stage)(stage.name, environment, stage.name in kept, return_state=True)
+            if not state.is_completed():
+                raise UserError(f"{stage.name}: {(state.message or state.name).removeprefix('error: ')}")
+            if state.name != UP_TO_DATE:
+                did_run.append(stage)
+                log(log_recorded, stage.name)
     create_markdown_artifact(key=f"summary-{round_id}", markdown=stages[-1].output(".md").read_text())
-    push(stages)
-    put_on_store(round_id)
+    if did_run:
+        put_on_store(round_id)
+    return did_run
+
+
+@contextmanager
+def mirror(environment: Mapping[str, str]) -> Iterator[Callable[..., None]]:
+    """Have MLflow told what stages have left, beside the next stage: ``log(function, argument)``. At the end, all is.
+
+    Where tracking is away, nothing is told here: the stages try for themselves.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="tracking") as worker:
+
+        def log(work: Callable[[Any], None], argument: Any) -> None:
+            if environment and argument:
+                worker.submit(work, argument)
+
+        yield log
 
 
 def push(stages: Sequence[Stage]) -> None:
@@ -145,8 +172,15 @@ def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
         create_link_artifact(key=f"mlflow-{round_id}", link=link, link_text=f"{round_id} in MLflow")
 
 
-def close_tracking(environment: Mapping[str, str], status: str) -> None:
+@contextmanager
+def closing_tracking(environment: Mapping[str, str]) -> Iterator[None]:
+    """Say in MLflow how the round ended."""
     from tasks.tracking import RUN_ID_VARIABLE, close_round
 
-    if environment:
-        close_round(environment[RUN_ID_VARIABLE], status)
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    finally:
+        if environment:
+            close_round(environment[RUN_ID_VARIABLE], status)

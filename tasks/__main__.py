@@ -153,7 +153,7 @@ def run_stage(name: str, argv: Sequence[str]) -> None:
     from rstar_core.io import write_json
     from tasks.stages import fill_sections, load_stage, tracked_keys
     from tasks.timings import FIRST_ROUND, record_timings
-    from tasks.tracking import StageRun, log_stage
+    from tasks.tracking import StageRun, is_logged_by_a_flow, log_stage
 
     function = load_stage(name)
     flags = parse_flags(name, argv)
@@ -166,6 +166,8 @@ def run_stage(name: str, argv: Sequence[str]) -> None:
     rates: dict[str, Any] = metrics.pop("timings", {})
     record_timings(round_id, name, {"seconds": round(time.monotonic() - started, 3), **rates})
     write_json(flags["metrics"], metrics)
+    if is_logged_by_a_flow():
+        return
     params = tracked_keys(sections, function, round_id)
     log_stage(StageRun(name, round_id or FIRST_ROUND, inputs, outputs, params))
 

@@ -132,14 +132,14 @@ async def check_all(demonstrations: Sequence[Demonstration], limits: SandboxLimi
 async def check(demonstration: Demonstration, box: Sandbox, grader: Grader) -> Checked:
     """The demonstration as an example, if what its last step prints is the answer."""
     problem, code = demonstration.problem, demonstration.code_steps
-    last = await box.run(code[:-1], code[-1])
+    last = await box.run(code[:-1], code[-1], problem.id)
     if last.status is not Status.OK:
         return Checked(problem, None, last.error or str(last.status))
     if await grader.verdict(problem.answer, last.stdout.strip(), problem.allowed) is not Verdict.EQUAL:
         return Checked(problem, None, f"prints {last.stdout.strip()!r}, the answer is {problem.answer!r}")
     # Most programs print at their end alone, so most earlier steps need no run of their own.
     earlier = [
-        Step(StepKind.CODE, body, (await box.run(code[:number], body)).stdout if "print" in body else "")
+        Step(StepKind.CODE, body, (await box.run(code[:number], body, problem.id)).stdout if "print" in body else "")
         for number, body in enumerate(code[:-1])
     ]
     steps = (*earlier, Step(StepKind.CODE_END, code[-1], last.stdout), answer_step(problem.answer))

@@ -37,7 +37,7 @@ def check_all() -> Report:
     """
     if not LOCK.exists():
         raise UserError(f"{LOCK}: not found; run a round first")
-    stages: dict[str, Any] = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"]
+    stages: dict[str, Any] = read_lock(LOCK)
     checks = {
         "outputs": _outputs(stages),
         "inputs": _inputs(stages),

@@ -31,7 +31,7 @@ class Oracle:
         number = len(steps)
         if number > len(truth.values) or (steps[-1].kind is StepKind.CODE_END) != (number == len(truth.values)):
             return False
-        outcome = await self.sandbox.run([step.body for step in steps], truth.probe)
+        outcome = await self.sandbox.run([step.body for step in steps], truth.probe, problem_id)
         return outcome.status is Status.OK and outcome.stdout.strip() == truth.values[number - 1]
 
     async def first_wrong(self, problem_id: str, steps: Sequence[Step]) -> int | None:

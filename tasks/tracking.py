@@ -16,7 +16,7 @@ import re
 import shlex
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,32 @@ def log_stage(run: StageRun) -> None:
     except Exception as error:  # tracking is a mirror: whatever breaks there, the stage has succeeded
         later = "later: python -m tasks track"
         print(f"tracking: {_one_line(error)}; metrics are in {run.outputs['metrics']}; {later}", file=sys.stderr)
+
+
+def is_logged_by_a_flow() -> bool:
+    """Whether this stage was started by a flow that has opened its round's run, and will log it (``log_recorded``).
+
+    To load MLflow takes longer than many a stage, and a flow has loaded it already.
+    """
+    return RUN_ID_VARIABLE in os.environ
+
+
+def log_recorded(name: str) -> None:
+    """Log the stage that has just run, by its address in dvc.lock."""
+    for run in recorded_runs(Path("dvc.lock"), {name}):
+        log_stage(run)
+
+
+def catch_up(names: Collection[str]) -> None:
+    """Log those of the stages whose metrics MLflow does not hold: a flow may have been killed between the two."""
+    try:
+        tracker = Tracker(_evolution())
+        behind = [run for run in recorded_runs(Path("dvc.lock"), names) if tracker.difference(run)]
+    except Exception as error:  # as above
+        print(f"tracking: {_one_line(error)}; later: python -m tasks track", file=sys.stderr)
+        return
+    for run in behind:
+        log_stage(run)
 
 
 def open_round(round_id: str) -> str | None:
@@ -122,13 +148,16 @@ def compare() -> Iterator[str]:
         yield f"tracking: {_one_line(error)}; run: python -m tasks check --repair-tracking"
 
 
-def recorded_runs(lock: Path) -> Iterator[StageRun]:
-    """The stages that dvc.lock knows and whose metrics files are here, in the order of their first run."""
+def recorded_runs(lock: Path, names: Collection[str] | None = None) -> Iterator[StageRun]:
+    """The stages that dvc.lock knows and whose metrics files are here, in the order of their first run.
+
+    ``names`` are DVC's addresses of those that are wanted (``verify@r2``); without them, all are.
+    """
     if not lock.exists():
         raise UserError(f"{lock}: not found; run a round first")
-    for entry in yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values():
+    for name, entry in read_lock(lock).items():
         words = shlex.split(entry["cmd"])
-        if words[2:4] != ["-m", "tasks"]:
+        if words[2:4] != ["-m", "tasks"] or (names is not None and name not in names):
             continue
         flags = dict(zip(words[5::2], words[6::2], strict=True))
         round_id = flags.pop("--round-id", FIRST_ROUND)
@@ -139,6 +168,13 @@ def recorded_runs(lock: Path) -> Iterator[StageRun]:
             outputs = {name: path for name, path in paths.items() if path in made}
             params = {key: value for file in entry.get("params", {}).values() for key, value in file.items()}
             yield StageRun(words[4], round_id, inputs, outputs, params)
+
+
+def read_lock(lock: Path) -> dict[str, Any]:
+    """The stages of dvc.lock; by libyaml where it is there, since Python takes a second over them."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    stages: dict[str, Any] = yaml.load(lock.read_text(encoding="utf-8"), loader)["stages"]
+    return stages
 
 
 class Tracker:

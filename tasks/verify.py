@@ -310,7 +310,7 @@ class _SecondLook:
     async def _run_again(self, problem: Problem, trajectory: Trajectory) -> tuple[Kind | None, str]:
         """What the whole program's run says against the runs of its steps, or against the answer."""
         code = [step for step in trajectory.steps if step.kind is not StepKind.ANSWER]
-        outcome = await self.sandbox.run([], "\n".join(step.body for step in code))
+        outcome = await self.sandbox.run([], "\n".join(step.body for step in code), problem.id)
         if outcome.status is not Status.OK:
             is_late = outcome.status is Status.TIMEOUT or outcome.cpu_seconds >= self.limits.cpu_seconds
             kind = Kind.TIMEOUT if is_late else Kind.DISAGREEMENT

@@ -193,7 +193,8 @@ class _Search:
         if is_program_complete(prefix):
             return dict.fromkeys(steps)
         parents = [step.body for step in prefix]
-        outcomes = await asyncio.gather(*(self._parts.sandbox.run(parents, step.body) for step in steps))
+        run, problem_id = self._parts.sandbox.run, self._question.id
+        outcomes = await asyncio.gather(*(run(parents, step.body, problem_id) for step in steps))
         return dict(zip(steps, outcomes, strict=True))
 
     # --- evaluate ---------------------------------------------------------------------------------------------

@@ -58,9 +58,10 @@ class Sandbox(Protocol):
         """Which isolation is in force, as results are stored with it, e.g. ``namespaces+mounts+seccomp``."""
         ...
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         """Run ``code`` from the state that the ancestors' code ``parents`` (root first) leaves behind.
 
-        Never raises for anything that the code does. State never leaks to another run.
+        Never raises for anything that the code does. State never leaks to another run. Steps of one problem may share
+        a process where they are plain (``plain.py``), which is far cheaper; without ``problem_id`` none does.
         """
         ...

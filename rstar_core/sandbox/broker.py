@@ -17,6 +17,7 @@ from rstar_core.errors import UserError
 from rstar_core.sandbox.base import Outcome, Status
 from rstar_core.sandbox.level import check_level, describe
 from rstar_core.sandbox.process import Child, Lost
+from rstar_core.sandbox.runners import Runner, Runners
 from rstar_core.sandbox.server import LIBRARIES, ForkServer, ServerDied
 from rstar_core.sandbox.snapshots import SnapshotBudget, Snapshots
 
@@ -59,6 +60,7 @@ class ForkSandbox:
         self._slots = asyncio.Semaphore(self._num_servers * CHILDREN_PER_SERVER)
         self._turns = itertools.count()
         self._snapshots = Snapshots(self._budget)
+        self._runners = Runners()
         self._servers = await _start_all(self._limits, self._num_servers, self._libraries)
         try:
             check_level(self.layers)
@@ -72,6 +74,7 @@ class ForkSandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._snapshots.clear()
+        self._runners.clear()
         await asyncio.gather(*(server.stop() for server in self._servers))
 
     @property
@@ -96,8 +99,12 @@ class ForkSandbox:
     def server_pids(self) -> tuple[int, ...]:
         return tuple(server.pid for server in self._servers)
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         """See ``Sandbox.run``. An error in ``parents`` is reported as ``prefix: Type: message``."""
+        if problem_id:
+            outcome = await self._run_plain(problem_id, parents, code)
+            if outcome is not None:
+                return outcome
         async with self._slots:
             for _ in range(ATTEMPTS):
                 try:
@@ -105,6 +112,25 @@ class ForkSandbox:
                 except ServerDied:
                     continue
         return Outcome(Status.KILLED, "", "its process was lost, twice", 0.0, 0.0)
+
+    async def _run_plain(self, problem_id: str, parents: Sequence[str], code: str) -> Outcome | None:
+        """The outcome of a plain step in the problem's own process; None: run it the general way."""
+        async with self._slots:
+            try:
+                return await (await self._runner(problem_id)).run(parents, code)
+            except (Lost, ServerDied):
+                self._runners.drop(problem_id)
+                return None
+
+    async def _runner(self, problem_id: str) -> Runner:
+        if runner := self._runners.find(problem_id):
+            return runner
+        server = await self._live_server(next(self._turns) % self._num_servers)
+        child = await server.spawn()
+        if runner := self._runners.find(problem_id):  # another step of the problem has started one meanwhile
+            child.kill()
+            return runner
+        return self._runners.keep(problem_id, child)
 
     async def _attempt(self, parents: tuple[str, ...], code: str) -> Outcome:
         """Run the step after those of its ancestors that no snapshot has run already."""

@@ -16,10 +16,11 @@ import signal
 import socket
 import struct
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rstar_core.sandbox.confine import die_with_parent, libc, limit_resources
 from rstar_core.sandbox.interpreter import CappedOutput, Interpreter
+from rstar_core.sandbox.plain import run_plain
 from rstar_core.sandbox.seccomp import BRANCH, CLONE, Program, install_filter
 from rstar_core.sandbox.wire import CLOSED, HEADER, HELLO, frame
 
@@ -55,7 +56,7 @@ def live(channel: int, null: int, confinement: Confinement) -> NoReturn:
 
 def _obey(requests: socket.socket, interpreter: Interpreter) -> None:
     """Until the channel closes. What it calls is bound here, before the code can replace it."""
-    write, dumps, run = os.write, json.dumps, interpreter.run
+    write, dumps, run, plain = os.write, json.dumps, interpreter.run, run_plain
     write(CHANNEL, HELLO)
     while True:
         request, attached = _receive(requests)
@@ -63,7 +64,7 @@ def _obey(requests: socket.socket, interpreter: Interpreter) -> None:
             _branch(attached)
             continue
         reserve = _reserve()
-        reply = run(request[1])
+        reply = plain(interpreter, *request[1:]) if request[0] == "plain" else run(request[1])
         if reserve is not None:
             reserve.close()
         payload = frame(dumps(reply).encode())
@@ -109,13 +110,13 @@ def _limit(confinement: Confinement) -> None:
     gc.enable()
 
 
-def _receive(requests: socket.socket) -> tuple[list[str], int | None]:
+def _receive(requests: socket.socket) -> tuple[list[Any], int | None]:
     """The next request and the descriptor that came with it."""
     header, attached, _, _ = requests.recvmsg(HEADER.size, socket.CMSG_SPACE(4))
     if not header:
         raise EOFError
     header += _read_exactly(HEADER.size - len(header))
-    request: list[str] = json.loads(_read_exactly(*HEADER.unpack(header)))
+    request: list[Any] = json.loads(_read_exactly(*HEADER.unpack(header)))
     return request, struct.unpack("i", attached[0][2])[0] if attached else None
 
 

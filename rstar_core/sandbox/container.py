@@ -61,8 +61,8 @@ class ContainerSandbox:
     ) -> None:
         """Nothing is kept between runs."""
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
-        """See ``Sandbox.run``."""
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
+        """See ``Sandbox.run``. Every step has a process of its own."""
         async with self._slots:
             try:
                 process = await self._start()

@@ -6,6 +6,7 @@ import builtins
 import io
 import sys
 import types
+from functools import lru_cache
 
 from rstar_core.sandbox.base import Raised
 from rstar_core.sandbox.wire import CUT_MARK, MAX_ERROR_CHARS, encode_reply
@@ -47,6 +48,10 @@ class Interpreter:
     def __init__(self, stdout: CappedOutput) -> None:
         self._stdout = sys.stdout = stdout
         sys.stderr = CappedOutput(0)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the names that the steps so far have bound."""
         self._main = sys.modules["__main__"] = types.ModuleType("__main__")
         self._main.__dict__["__builtins__"] = builtins
 
@@ -55,14 +60,19 @@ class Interpreter:
         stdout = self._stdout
         stdout.restart()
         try:
-            _execute(code, self._main)
+            _execute(_compiled(code), self._main)
         except BaseException as error:
             return encode_reply(stdout.text(), _described(error, sys.exc_info()[2]))
         return encode_reply(stdout.text(), None)
 
 
-def _execute(source: str, main: types.ModuleType) -> None:
-    exec(compile(source, "<step>", "exec", dont_inherit=True), main.__dict__)
+def _execute(code: types.CodeType, main: types.ModuleType) -> None:
+    exec(code, main.__dict__)
+
+
+@lru_cache(maxsize=256)  # the steps of a plain program are run again with each of their successors
+def _compiled(source: str) -> types.CodeType:
+    return compile(source, "<step>", "exec", dont_inherit=True)
 
 
 def _described(error: BaseException, trace: types.TracebackType | None) -> Raised:

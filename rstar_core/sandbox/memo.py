@@ -27,12 +27,12 @@ class RememberingSandbox:
         """See ``Sandbox.level``."""
         return self._sandbox.level
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         """See ``Sandbox.run``."""
         key = (*parents, code)
         task = self._known.get(key)
         if task is None:
-            task = self._known[key] = asyncio.ensure_future(self._sandbox.run(parents, code))
+            task = self._known[key] = asyncio.ensure_future(self._sandbox.run(parents, code, problem_id))
             if len(self._known) > MAX_OUTCOMES:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)

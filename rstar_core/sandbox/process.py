@@ -16,9 +16,13 @@ from rstar_core.config import SandboxLimits
 from rstar_core.sandbox.base import Outcome, Status
 from rstar_core.sandbox.channel import receive_frame, send
 from rstar_core.sandbox.judgement import Exit, Overrun, Usage, judge
-from rstar_core.sandbox.wire import HELLO, encode_steps, max_reply_bytes
+from rstar_core.sandbox.wire import HEADER, HELLO, NOT_PLAIN, decode_reply, encode_plain, encode_steps, max_reply_bytes
 
+# A plain step takes microseconds. One that takes so long, or all its memory, is run again in a process of its own,
+# under the limits: what the limits end, they end there.
+PLAIN_CPU_SECONDS, PLAIN_WALL_SECONDS = 0.1, 2.0
 GRACE_SECONDS = 0.2  # for a child that closed its channel to show how it died
+_OF_THE_MACHINE = ("MemoryError", "RecursionError")  # errors that may be of what ran in the process before
 CREDENTIALS = struct.Struct("3i")
 NUMBER = re.compile(rb"^NSpid:.*?(\d+)$", re.MULTILINE)
 PEAK = re.compile(rb"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
@@ -100,6 +104,30 @@ class Child:
             if sending:
                 sending.cancel()
         return place, outcome
+
+    async def run_plain(self, parents: Sequence[str], code: str) -> Outcome | None:
+        """Run a plain step after its ancestors; None where they are not plain or an ancestor fails.
+
+        Raises:
+            Lost: it did not come to its own end here, so that nothing is known; the child is of no more use.
+        """
+        started, cpu_before = time.monotonic(), self.cpu_seconds
+        sending = send(self.channel, encode_plain(parents, code))
+        try:
+            payload = await self._reply(started + PLAIN_WALL_SECONDS, cpu_before + PLAIN_CPU_SECONDS)
+        finally:
+            if sending:
+                sending.cancel()
+        if payload == NOT_PLAIN:
+            return None
+        reply = (
+            decode_reply(payload[HEADER.size :], self._limits.max_output_chars) if isinstance(payload, bytes) else None
+        )
+        if reply is None or (reply.raised and reply.raised.type in _OF_THE_MACHINE):
+            raise Lost
+        return judge(
+            self._limits, payload, None, 0, Usage(time.monotonic() - started, self.cpu_seconds - cpu_before, 0.0)
+        )
 
     async def _step(self, is_first: bool) -> Outcome:
         started, cpu_before = time.monotonic(), 0.0 if is_first else self.cpu_seconds

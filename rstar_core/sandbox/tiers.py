@@ -45,10 +45,10 @@ class TieredSandbox:
         """The level in words, with what is missing."""
         return self._bare.description
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         """See ``Sandbox.run``."""
         if not any("import" in text for text in (*parents, code)):
-            return await self._bare.run(parents, code)
+            return await self._bare.run(parents, code, problem_id)
         async with self._starting:
             if not self._is_equipped:
                 await self._equipped.__aenter__()

@@ -35,6 +35,15 @@ def encode_steps(codes: Sequence[str]) -> bytes:
     return b"".join(frame(json.dumps(["run", code]).encode()) for code in codes)
 
 
+def encode_plain(parents: Sequence[str], code: str) -> bytes:
+    """One request to run ``code`` after ``parents``, and after nothing else that the process has run.
+
+    The reply is ``NOT_PLAIN`` where they are not plain (``plain.py``) or a parent fails.
+    """
+    return frame(json.dumps(["plain", parents, code]).encode())
+
+
+NOT_PLAIN = frame(b"null")
 BRANCH_REQUEST = frame(b'["branch"]')  # with the new child's end of its channel attached
 HELLO, CLOSED = b"h", b"c"  # a child's first byte; a parent's word that it closed its copy of that end
 

@@ -28,7 +28,7 @@ class FixedSandbox:
         self.outcome = Outcome(status, stdout, "", 0.0, 0.0)
         self.asked: list[str] = []
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         self.asked.append(code)
         return self.outcome
 

@@ -49,7 +49,7 @@ class ToySandbox:
     def __init__(self) -> None:
         self.runs: list[tuple[tuple[str, ...], str]] = []
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         self.runs.append((tuple(parents), code))
         if "raise" in code:
             return Outcome(Status.ERROR, "", "RuntimeError: as the script says", 0.0, 0.0)

@@ -293,7 +293,7 @@ class ToyBox(ToySandbox):
         super().__init__()
         self.opened.append(self)
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         return await super().run(parents, code.replace("'", ""))
 
     async def __aenter__(self) -> Self:
