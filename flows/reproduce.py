@@ -18,7 +18,8 @@ from prefect.states import Completed, Failed
 from flows.graph import Stage
 
 MENDABLE = "error: "  # how a stage begins the one line about what its user can mend
-UP_TO_DATE = ("didn't change, skipping", "is cached - skipping run")
+UP_TO_DATE = "UpToDate"  # the state of a stage that did not run
+DID_NOT_RUN = ("didn't change, skipping", "is cached - skipping run")
 BROKE = re.compile(r"^ERROR: .*failed to run: .*, exited with (-?\d+)")  # DVC's line, with the whole command in it
 CHATTER = (  # DVC's standing advice about git and pushing
     "To track the changes with git",
@@ -35,15 +36,20 @@ RETRY_DELAY_SECONDS = 3
 
 
 @task
-def reproduce(stage: str, environment: dict[str, str]) -> State[Any]:
-    """``dvc repro --single-item <stage>``: DVC alone decides whether anything runs."""
+def reproduce(stage: str, environment: dict[str, str], is_kept: bool = False) -> State[Any]:
+    """``dvc repro --single-item <stage>``: DVC alone decides whether anything runs.
+
+    ``is_kept``: it has been asked already, and would run nothing.
+    """
+    if is_kept:
+        return Completed(name=UP_TO_DATE, message="up to date")
     lines: list[str] = []
     listeners = (lines.append, get_run_logger().info, gauge(stage))
     code = run_dvc(["repro", "--single-item", stage], environment, _all(listeners))
     if code:
         return Failed(message=reason(lines) or f"dvc ended with exit code {code}")
-    if any(text in line for line in lines for text in UP_TO_DATE):
-        return Completed(name="UpToDate", message="up to date")
+    if any(text in line for line in lines for text in DID_NOT_RUN):
+        return Completed(name=UP_TO_DATE, message="up to date")
     return Completed()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
@@ -14,12 +15,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.gate import stop_at_gate
-from flows.graph import Stage, closure, stale
+from flows.graph import Stage, closure, plan, stale, unchanged
 from flows.owner import workspace_lock
-from flows.reproduce import reason, run_dvc, task_for
+from flows.reproduce import UP_TO_DATE, reason, run_dvc, task_for
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
+from tasks.tracking import catch_up, log_recorded
 
 
 class OfParams:
@@ -104,7 +106,7 @@ def run_stages(round_id: str, stages: Sequence[Stage], kept: Collection[str]) ->
     environment = open_tracking(round_id)
     link_tracking(round_id, environment)
     did_run: list[Stage] = []
-    with mirror(environment) as log, closing_tracking(environment):
+    with closing_tracking(environment), mirror(environment) as log:
         log(catch_up, {stage.name for stage in stages if stage.name in kept})
         for stage in stages:
             state = task_for(stage)(stage.name, environment, stage.name in kept, return_state=True)
@@ -174,13 +176,16 @@ def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
 
 @contextmanager
 def closing_tracking(environment: Mapping[str, str]) -> Iterator[None]:
-    """Say in MLflow how the round ended."""
+    """Say in MLflow how the round ended; of one that is interrupted, the next run says that it was killed."""
     from tasks.tracking import RUN_ID_VARIABLE, close_round
 
-    status = "FAILED"
-    try:
-        yield
-        status = "FINISHED"
-    finally:
+    def close(status: str) -> None:
         if environment:
             close_round(environment[RUN_ID_VARIABLE], status)
+
+    try:
+        yield
+    except UserError:
+        close("FAILED")
+        raise
+    close("FINISHED")

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rstar_core.errors import UserError
 from rstar_core.shards import MANIFEST, manifest, sealed
 from tasks.lineage import checkpoints, metrics, rows
-from tasks.tracking import compare, dvc_md5
+from tasks.tracking import compare, dvc_md5, read_lock
 
 LOCK = Path("dvc.lock")
 

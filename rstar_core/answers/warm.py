@@ -45,7 +45,7 @@ class GraderSandbox:
         """See ``Sandbox.level``; empty before the first run."""
         return self._box.level if self._box else ""
 
-    async def run(self, parents: Sequence[str], code: str) -> Outcome:
+    async def run(self, parents: Sequence[str], code: str, problem_id: str = "") -> Outcome:
         """See ``Sandbox.run``. Where a paused process can be gone on from, it has seen all kinds of answers."""
         async with self._starting:
             if self._box is None:
