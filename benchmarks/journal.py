@@ -21,6 +21,7 @@ from rstar_core.answers.equivalence import Grader
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import load_params
 from rstar_core.engines.base import ZeroReward
+from rstar_core.engines.capacity import max_trees
 from rstar_core.engines.load import load_policy
 from rstar_core.engines.scripted import ScriptedPolicy
 from rstar_core.io import read_problems
@@ -99,7 +100,7 @@ async def search_on_model(policy: Path, problems: Sequence[Problem], journal: An
 
         its_jobs = [job(seed, one) for seed, one in enumerate(problems)]
         cpu = time.process_time()
-        await grow("search", its_jobs, len(its_jobs), journal, params.engine.num_concurrent_trees)
+        await grow("search", its_jobs, len(its_jobs), journal, max_trees(params.engine))
         return time.process_time() - cpu
 
 

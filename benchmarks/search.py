@@ -109,6 +109,7 @@ class Setting:
     folder: Path
     questions: list[Question]
     budget: Budget
+    most: int  # trees at once
 
     @asynccontextmanager
     async def fresh(self) -> AsyncIterator[Recorder]:
@@ -126,7 +127,7 @@ async def efficiency(setting: Setting) -> dict[str, Any]:
     async with setting.fresh() as engines, ForkSandbox(setting.params.sandbox) as box:
         parts = Parts(engines, engines, box, guides_judge)
         cpu, started = time.process_time(), time.monotonic()
-        trees = await search_all(setting.questions, parts, setting.budget, setting.engine.num_concurrent_trees)
+        trees = await search_all(setting.questions, parts, setting.budget, setting.most)
         wall, cpu = time.monotonic() - started, time.process_time() - cpu
     calls = dict(engines.calls)
     async with setting.fresh() as engines:
@@ -154,12 +155,12 @@ async def efficiency(setting: Setting) -> dict[str, Any]:
 
 def on_models(kind: str, given: argparse.Namespace) -> dict[str, Any]:
     params = load_params()
-    changes = {"kind": kind, "dtype": "float64" if kind == "local" else "float32", "num_concurrent_trees": given.most}
+    changes = {"kind": kind, "dtype": "float64" if kind == "local" else "float32"}
     problems = read_problems("artifacts/problems/train.parquet")
     questions = [problem.question for problem in problems[:: max(1, len(problems) // given.problems)]]
     its_budget = budget(given.candidates, given.rollouts, given.leaves)
     folder = Path("artifacts") / given.round
-    setting = Setting(params, params.engine.model_copy(update=changes), folder, questions, its_budget)
+    setting = Setting(params, params.engine.model_copy(update=changes), folder, questions, its_budget, given.most)
     return {"num_problems": len(questions), **asyncio.run(efficiency(setting))}
 
 

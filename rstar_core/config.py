@@ -163,8 +163,6 @@ class Engine(Section):
 
     kind: Literal["local", "vllm"]
     dtype: Literal["float64", "float32", "bfloat16"]
-    max_batch_tokens: Positive  # tokens of context in one forward pass
-    num_concurrent_trees: Positive
 
     @model_validator(mode="after")
     def _vllm_has_the_precision(self) -> Self:
@@ -206,6 +204,8 @@ class Round(Section):
     extra_rollouts: Count  # for problems still unsolved after num_rollouts
     mixed_rollouts: Count  # for trees with right and wrong ends after num_rollouts: labels with more visits behind them
     num_trees: Positive  # trees (each its own seed) for problems still unsolved
+    has_ppm: bool  # whether a PPM is trained from the round's pairs
+    num_system_problems: Count | None  # held-out problems that flat samples and System 2 answer, too; null: all
 
 
 # --- data, training, evaluation -------------------------------------------------------------------------------
@@ -301,6 +301,16 @@ class Params(Section):
             if round_.guide == "ppm" and round_.from_ == "r0":
                 raise ValueError(
                     f"rounds.{key}.guide: 'ppm' needs the PPM of round '{round_.from_}', which has none; use 'terminal'"
+                )
+            if round_.guide == "ppm" and not self.rounds[round_.from_].has_ppm:
+                raise ValueError(
+                    f"rounds.{key}.guide: 'ppm' needs the PPM of round '{round_.from_}'; set "
+                    f"rounds.{round_.from_}.has_ppm to true, or use 'terminal'"
+                )
+            if round_.num_system_problems != 0 and not round_.has_ppm:
+                raise ValueError(
+                    f"rounds.{key}.num_system_problems: System 2 needs the round's PPM; set it to 0, "
+                    f"or rounds.{key}.has_ppm to true"
                 )
             known.add(key)
         return self

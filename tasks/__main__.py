@@ -26,8 +26,6 @@ NEEDED = ("pyarrow", "pydantic", "yaml")
 
 def main(argv: Sequence[str] | None = None) -> int:
     die_with_parent()
-    # Read when torch is loaded. Threads that wait for work would keep a core from whoever has some.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; our own progress has a rate, and lines for a log
     try:
         check_environment(NEEDED)

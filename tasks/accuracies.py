@@ -20,13 +20,15 @@ def accuracies(predictions: Sequence[Prediction]) -> Row:
     """The metrics that ``evaluate`` names, from its predictions; each problem's are in the order of their trees."""
     alone, flat, system = (_by_problem(predictions, method) for method in (GREEDY, FLAT, SYSTEM))
     num_trees = max((one.tree_index + 1 for own in system for one in own), default=None)
-    verdicts = {**_flat(alone, flat), **_system(system)}
+    answered = {own[0].problem_id for own in system}
+    paired = [own for own in alone if own[0].problem_id in answered]
+    verdicts = {**_alone(alone, paired), **_flat(flat), **_system(system)}
     shares = {name: share_by_level(groups) if groups else None for name, groups in verdicts.items()}
     intervals = {
         name: bootstrap_interval([right for _, right in groups]) for name, groups in verdicts.items() if groups
     }
     if system:
-        pairs = zip(verdicts["system@N"], verdicts["policy_pass@1"], strict=True)
+        pairs = zip(verdicts["system@N"], verdicts["policy_pass@1_paired"], strict=True)
         intervals["system_minus_policy"] = bootstrap_interval([int(one) - int(other) for (_, one), (_, other) in pairs])
     return {
         **shares,
@@ -34,6 +36,7 @@ def accuracies(predictions: Sequence[Prediction]) -> Row:
         "ppm_accuracy_benchmark": _ranked_right(system),
         "curve": {str(number): _point(system, number) for number in range(1, (num_trees or 0) + 1)},
         "num_problems": len(alone),
+        "num_system_problems": len(system),
         "num_trees": num_trees,
         "num_samples": max(map(len, flat), default=None),
         "num_undecided": sum(one.verdict == Verdict.UNDECIDED for one in predictions),
@@ -43,9 +46,13 @@ def accuracies(predictions: Sequence[Prediction]) -> Row:
 Verdicts = list[tuple[int, bool]]  # level and whether it is right, by problem
 
 
-def _flat(alone: Sequence[Own], flat: Sequence[Own]) -> dict[str, Verdicts]:
+def _alone(alone: Sequence[Own], paired: Sequence[Own]) -> dict[str, Verdicts]:
+    groups = {"policy_pass@1": alone, "policy_pass@1_paired": paired}
+    return {name: [(own[0].level, is_correct(own[0])) for own in its] for name, its in groups.items()}
+
+
+def _flat(flat: Sequence[Own]) -> dict[str, Verdicts]:
     return {
-        "policy_pass@1": [(own[0].level, is_correct(own[0])) for own in alone],
         "flat@K": [(own[0].level, _is_right(own, majority_vote(one.answer_class for one in own))) for own in flat],
         "flat_pass@K": [(own[0].level, any(map(is_correct, own))) for own in flat],
     }

@@ -28,6 +28,7 @@ from rstar_core.progress import Progress
 from rstar_core.publishing import publish_folder
 from rstar_core.sandbox.base import Sandbox, Status
 from rstar_core.sandbox.load import open_sandbox
+from rstar_core.threads import keep_threads_awake
 from rstar_core.types import Demonstration, Problem, SftExample, Step, StepKind
 from tasks.cards import DEMONSTRATION
 
@@ -81,6 +82,7 @@ def bootstrap(
     checked, level = asyncio.run(check_all(read_demonstrations(demonstrations), sandbox))
     report_left_out(checked)
     examples = [one.example for one in checked if one.example is not None]
+    keep_threads_awake()
     key = journal_key("bootstrap", "r0", (demonstrations,), {"seed": seed, "bootstrap": bootstrap, "sandbox": sandbox})
     with checkpoint_folder(key) as scratch:
         trained = make_models(bootstrap, examples, seed, base, policy, scratch)

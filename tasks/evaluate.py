@@ -16,7 +16,7 @@ from typing import Any
 from rstar_core.answers.classes import answer_classes
 from rstar_core.answers.equivalence import GRADER_VERSION, Grader, Verdict
 from rstar_core.answers.warm import GraderSandbox
-from rstar_core.config import Engine, Evaluate, SandboxLimits, Search, Seed
+from rstar_core.config import Engine, Evaluate, Round, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.engines.load import Models, has_ppm, load_policy
 from rstar_core.errors import UserError
@@ -34,7 +34,7 @@ from rstar_core.seeds import derived_seed
 from rstar_core.types import Prediction, PreferencePair, Problem, Question, SearchTree, Terminal, Trajectory
 from tasks.accuracies import FLAT, GREEDY, SYSTEM, Row, accuracies, is_correct
 from tasks.oracle import Labelled, Oracle, judge_pairs, judge_trajectories, step_accuracy
-from tasks.processes import helped, num_processes
+from tasks.processes import helped, num_at_once, num_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,40 +63,50 @@ def evaluate(
     search: Search,
     sandbox: SandboxLimits,
     evaluate: Evaluate,
+    round: Round | None,
 ) -> dict[str, Any]:
     """Answer the held-out problems; the truth is looked at only when all searches, of all methods, have ended.
 
-    Metrics, each a share by ``all`` and ``level_<n>``: ``policy_pass@1`` is the policy alone, greedy, one sample.
+    The policy alone answers all of them, the other methods ``round.num_system_problems``: the same ones in every round
+    of as many, and among those of a round of more.
+
+    Metrics, each a share by ``all`` and ``level_<n>``: ``policy_pass@1`` is the policy alone, greedy, one sample;
+    ``policy_pass@1_paired`` likewise, of the problems that the others answer.
     With N trees for each problem (``num_trees``) and all their answered terminals: ``system@N`` is the answer with
     the most weight, a terminal's being its frequency times (1 + the PPM's score) / 2; ``best@N`` is the terminal that
     the PPM scores best; ``majority@N`` lets each tree's best terminal vote; ``pass@N`` says whether any is right,
     which only the truth can tell. ``flat@K`` and ``flat_pass@K`` are self-consistency and its bound: as many samples
-    as the trees have rollouts (``num_samples``), without search or PPM. All but the first are null without a PPM.
+    as the trees have rollouts (``num_samples``), without search or PPM. All but the first are null without a PPM, and
+    where no problem is for them.
     ``interval`` has for each the 95 % bootstrap interval over problems, and for ``system_minus_policy``, paired.
     ``curve`` has them by the number of trees. ``ppm_accuracy_benchmark`` is how often the PPM ranks a right terminal
     above a wrong one of the same problem: the mean over problems that have both; ties are half.
 
     By the oracle, null without one: ``ppm_step_accuracy`` (of the system's solutions, see ``oracle.step_accuracy``),
     and of the round's own training data ``pair_label_noise``, ``pair_chosen_right``, ``pair_rejected_wrong`` and
-    ``right_with_wrong_step``. Beside them ``num_problems``, ``num_tokens`` (that the policy wrote, also by method),
-    ``num_undecided`` answers and ``num_failed`` trees whose search was given up; both are wrong.
+    ``right_with_wrong_step``. Beside them ``num_problems``, ``num_system_problems``, ``num_tokens`` (that the policy
+    wrote, also by method), ``num_undecided`` answers and ``num_failed`` trees whose search was given up: both wrong.
 
     Raises:
         UserError: an input is missing or empty.
     """
-    inputs = Inputs(round_id, benchmark, policy, ppm, seed, engine, search, sandbox, evaluate)
-    problems, models = inputs.read_problems(), load_policy(policy, engine)
+    num_system_problems = round.num_system_problems if round else 0
+    inputs = Inputs(round_id, benchmark, policy, ppm, seed, engine, search, sandbox, evaluate, num_system_problems)
+    problems = inputs.read_problems()
     with closing(open_journal(inputs.key())) as journal:
         started, num_before = time.monotonic(), len(journal)
         with helped(partial(help_with, inputs), num_processes(engine) - 1):
-            level = search_all(inputs, [problem.question for problem in problems], models, journal)
+            level = search_all(inputs, problems, load_policy(policy, engine), journal)
         seconds = time.monotonic() - started
 
         async def mark_all() -> tuple[list[_Marks], Row]:
             async with open_sandbox(sandbox) as opened, GraderSandbox() as graders:
-                examiners = _Examiners(Grader(graders), journal, problems, engine.num_concurrent_trees)
+                examiners = _Examiners(Grader(graders), journal)
                 judge = Oracle(read_true_states(oracle), RememberingSandbox(opened))
-                marks = [await examiners.mark(*tried) for tried in num_trees_by_method(ppm, evaluate).items()]
+                marks = [
+                    await examiners.mark(name, inputs.problems_of(name, problems), num_trees)
+                    for name, num_trees in inputs.num_trees_by_method().items()
+                ]
                 judged = {
                     **await judge_pairs(judge, read_both(pairs), evaluate.num_judged),
                     **await judge_trajectories(judge, read_verified(trajectories), evaluate.num_judged),
@@ -111,8 +121,12 @@ def evaluate(
         journal.discard()
     tokens = {f"num_tokens_{its.method}": its.num_tokens for its in marks}
     totals = {name: sum(getattr(its, name) for its in marks) for name in ("num_tokens", "num_failed")}
-    timings = {"tokens/s": round(totals["num_tokens"] * share / seconds, 1), "sandbox": level}
+    timings = {"tokens/s": to_tenths(totals["num_tokens"] * share / seconds), "sandbox": level}
     return {**accuracies(answered), **judged, **totals, **tokens, "timings": timings}
+
+
+def to_tenths(rate: float) -> float:
+    return round(rate, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +142,11 @@ class Inputs:
     search: Search
     sandbox: SandboxLimits
     evaluate: Evaluate
+    num_system_problems: int | None
 
     def key(self) -> JournalKey:
-        sections = {name: getattr(self, name) for name in ("seed", "engine", "search", "sandbox", "evaluate")}
-        params = {**sections, "GRADER_VERSION": GRADER_VERSION}
+        names = ("seed", "engine", "search", "sandbox", "evaluate", "num_system_problems")
+        params = {**{name: getattr(self, name) for name in names}, "GRADER_VERSION": GRADER_VERSION}
         return journal_key("evaluate", self.round_id, (self.benchmark, self.policy, self.ppm), params)
 
     def read_problems(self) -> list[Problem]:
@@ -141,33 +156,48 @@ class Inputs:
             f"{self.benchmark}: no held-out problems; add a source with split 'benchmark' to ingest.sources"
         )
 
+    def num_trees_by_method(self) -> dict[str, int]:
+        """Trees for each problem, by method, in their order; flat samples are as many as the trees have rollouts."""
+        if self.num_system_problems == 0 or not has_ppm(self.ppm):
+            return {GREEDY: 1}
+        its = self.evaluate
+        return {GREEDY: 1, FLAT: its.num_trees * its.num_rollouts, SYSTEM: its.num_trees}
+
+    def problems_of(self, method: str, problems: Sequence[Problem]) -> list[Problem]:
+        """Those of ``problems`` that ``method`` answers, in their order."""
+        if method == GREEDY:
+            return list(problems)
+        drawn = sorted(problems, key=lambda problem: derived_seed(self.seed, "system", problem.id))
+        chosen = {problem.id for problem in drawn[: self.num_system_problems]}
+        return [problem for problem in problems if problem.id in chosen]
+
 
 def help_with(inputs: Inputs) -> None:
     """Search beside the process that will mark, into its journal."""
     with closing(open_journal(inputs.key())) as journal:
-        questions = [problem.question for problem in inputs.read_problems()]
-        search_all(inputs, questions, load_policy(inputs.policy, inputs.engine), journal)
+        search_all(inputs, inputs.read_problems(), load_policy(inputs.policy, inputs.engine), journal)
 
 
-def search_all(inputs: Inputs, questions: Sequence[Question], models: Models, journal: Journal) -> str:
+def search_all(inputs: Inputs, problems: Sequence[Problem], models: Models, journal: Journal) -> str:
     """Have the trees of all methods in ``journal``; the isolation that their code ran under.
 
-    Questions have no answer: no search can see one.
+    A search is given a question, which has no answer: none can see one.
     """
-    its_methods = methods(models, inputs.ppm, inputs.search, inputs.evaluate)
+    its_methods = methods(models, inputs)
 
     async def work() -> str:
         async with models, open_sandbox(inputs.sandbox) as opened:
             box = RememberingSandbox(opened)
             for method in its_methods:
                 what = f"evaluate {inputs.round_id}, {method.name}"
+                questions = [problem.question for problem in inputs.problems_of(method.name, problems)]
                 jobs = (
                     _job(inputs, method, question, index, box)
                     for question in in_mixed_order(questions)
                     for index in range(method.num_trees)
                 )
                 num_jobs = len(questions) * method.num_trees
-                await grow(what, jobs, num_jobs, journal, inputs.engine.num_concurrent_trees)
+                await grow(what, jobs, num_jobs, journal, num_at_once(inputs.engine, num_jobs))
             return box.level
 
     return asyncio.run(work())
@@ -194,14 +224,14 @@ def read_verified(trajectories: Path | None) -> list[Trajectory]:
     return read_trajectories(trajectories / "trajectories.parquet") if trajectories else []
 
 
-def methods(models: Models, ppm: Path, search: Search, evaluate: Evaluate) -> list[Method]:
+def methods(models: Models, inputs: Inputs) -> list[Method]:
     """Greedy is a search of one candidate and one rollout, as is a flat sample; the last, the system, needs a PPM."""
+    search, evaluate, num_trees = inputs.search, inputs.evaluate, inputs.num_trees_by_method()
     depth, uct_c = search.max_depth, search.uct_c
     greedy = models.policy(0.0, 1.0, search.max_step_tokens)
     one = Budget(1, 1, 0, depth, uct_c, None)
-    num_trees = num_trees_by_method(ppm, evaluate)
     alone = Method(GREEDY, greedy, ZeroReward(), one, num_trees[GREEDY])
-    if not has_ppm(ppm):
+    if SYSTEM not in num_trees:
         return [alone]
     budget = Budget(
         num_candidates=evaluate.num_candidates,
@@ -214,14 +244,7 @@ def methods(models: Models, ppm: Path, search: Search, evaluate: Evaluate) -> li
     )
     sampler = models.policy(evaluate.temperature, search.top_p, search.max_step_tokens)
     flat = Method(FLAT, sampler, ZeroReward(), one, num_trees[FLAT])
-    return [alone, flat, Method(SYSTEM, sampler, models.guide("ppm", ppm), budget, num_trees[SYSTEM])]
-
-
-def num_trees_by_method(ppm: Path, evaluate: Evaluate) -> dict[str, int]:
-    """Trees for each problem, by method, in their order; flat samples are as many as the trees have rollouts."""
-    if not has_ppm(ppm):
-        return {GREEDY: 1}
-    return {GREEDY: 1, FLAT: evaluate.num_trees * evaluate.num_rollouts, SYSTEM: evaluate.num_trees}
+    return [alone, flat, Method(SYSTEM, sampler, models.guide("ppm", inputs.ppm), budget, num_trees[SYSTEM])]
 
 
 # --- answers --------------------------------------------------------------------------------------------------
@@ -237,23 +260,24 @@ class _Marks:
     num_failed: int
 
 
+_NUM_AT_ONCE = 128
+
+
 @dataclass(frozen=True, slots=True)
 class _Examiners:
     """Who compare what the searches found with the truth."""
 
     grader: Grader
     journal: Journal
-    problems: Sequence[Problem]
-    num_at_once: int
 
-    async def mark(self, method: str, num_trees: int) -> _Marks:
-        """All trees of a method, ``num_at_once`` problems at a time."""
+    async def mark(self, method: str, problems: Sequence[Problem], num_trees: int) -> _Marks:
+        """All trees of a method, ``_NUM_AT_ONCE`` problems at a time."""
         predictions: list[Prediction] = []
         num_tokens = num_failed = 0
-        for start in range(0, len(self.problems), self.num_at_once):
-            problems = self.problems[start : start + self.num_at_once]
-            trees = [list(self._grown(method, problem, num_trees)) for problem in problems]
-            pairs = zip(problems, trees, strict=True)
+        for start in range(0, len(problems), _NUM_AT_ONCE):
+            some = problems[start : start + _NUM_AT_ONCE]
+            trees = [list(self._grown(method, problem, num_trees)) for problem in some]
+            pairs = zip(some, trees, strict=True)
             graded = await asyncio.gather(*(self._grade(method, problem, its) for problem, its in pairs))
             predictions += [one for its in graded for one in its]
             num_tokens += sum(tree.num_tokens for its in trees for tree in its)

@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import ceil
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from rstar_core.config import Engine
+from rstar_core.engines.capacity import max_trees
 from rstar_core.engines.load import use_threads
 from rstar_core.errors import UserError
 from tasks.lifeline import die_with_parent
@@ -33,6 +35,11 @@ def num_processes(engine: Engine) -> int:
     return int(text) if engine.kind == "local" else 1
 
 
+def num_at_once(engine: Engine, num_trees: int) -> int:
+    """How many of ``num_trees`` a process grows at once: what it has begun is lost to the others."""
+    return min(max_trees(engine), ceil(num_trees / num_processes(engine)))
+
+
 @contextmanager
 def helped(work: Callable[[], Any], number: int) -> Iterator[None]:
     """While the context lasts, ``number`` other processes do ``work``; they end with it, however it ends.
@@ -45,10 +52,11 @@ def helped(work: Callable[[], Any], number: int) -> Iterator[None]:
     if number:
         threads = max(1, (os.cpu_count() or 1) // (number + 1))
         os.environ["OMP_NUM_THREADS"] = str(threads)  # the helpers'
-        use_threads(threads)
     for helper in helpers:
         helper.start()
     try:
+        if number:
+            use_threads(threads)  # which loads torch, as the helpers do by now
         yield
     finally:
         for helper in helpers:
@@ -72,7 +80,6 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // 2)
-    use_threads(threads)
     process = context.Process(target=_deliver, args=(work, threads, sender), daemon=True)
     process.start()
     sender.close()  # the other's death is to be the pipe's end
@@ -86,6 +93,7 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
         return found
 
     try:
+        use_threads(threads)  # which loads torch, as the other does by now
         yield result
     finally:
         process.kill()

@@ -21,6 +21,7 @@ from typing import Any, get_type_hints
 import tasks
 from rstar_core.config import Params, Round, Seed
 from rstar_core.errors import UserError
+from tasks.timings import FIRST_ROUND
 
 StageFunction = Callable[..., dict[str, Any]]
 
@@ -29,6 +30,7 @@ SECTION_NAMES: dict[Any, str] = {
     **{field.annotation: name for name, field in Params.model_fields.items() if name not in ("seed", "rounds")},
     Seed: "seed",
     Round: "rounds",
+    Round | None: "rounds",  # None for r0, which is no entry there
 }
 
 
@@ -101,7 +103,11 @@ def add_flags(parser: ArgumentParser, function: StageFunction) -> None:
 
 def fill_sections(function: StageFunction, params: Params, round_id: str | None) -> dict[str, Any]:
     """The stage's config arguments, by parameter name."""
-    return {name: _section(section, params, round_id) for name, section in sections_of(function).items()}
+    hints = _annotations(function)
+    return {
+        name: None if hints[name] == Round | None and round_id == FIRST_ROUND else _section(section, params, round_id)
+        for name, section in sections_of(function).items()
+    }
 
 
 def _section(section: str, params: Params, round_id: str | None) -> Any:
@@ -117,5 +123,7 @@ def tracked_keys(values: Mapping[str, Any], function: StageFunction, round_id: s
     """The stage's config arguments by dotted key of ``params.yaml``, as ``dvc.yaml`` names them."""
     sections = sections_of(function)
     return {
-        f"rounds.{round_id}" if sections[name] == "rounds" else sections[name]: value for name, value in values.items()
+        f"rounds.{round_id}" if sections[name] == "rounds" else sections[name]: value
+        for name, value in values.items()
+        if value is not None
     }

@@ -16,9 +16,19 @@ Row = dict[str, Any]
 Rates = Mapping[str, float]  # shares within 0 and 1, by "all" and "level_<n>"
 
 SEARCH_STAGES = ("synthesize", "verify", "curate", "train_policy", "train_ppm")
-ACCURACIES = ("policy_pass@1", "system@N", "best@N", "majority@N", "flat@K", "pass@N", "flat_pass@K")
+ACCURACIES = (
+    "policy_pass@1",
+    "policy_pass@1_paired",
+    "system@N",
+    "best@N",
+    "majority@N",
+    "flat@K",
+    "pass@N",
+    "flat_pass@K",
+)
 NAMES = {
     "policy_pass@1": "greedy pass@1",
+    "policy_pass@1_paired": "greedy, paired",  # on the problems that the columns after it are of
     "system@N": "System 2 (system@{N})",
     "best@N": "best@{N}",
     "majority@N": "majority@{N}",
@@ -34,6 +44,7 @@ PPM_ACCURACIES = {
     "ppm_accuracy_shuffled": "PPM of shuffled labels",
 }
 PPM_AT_EVALUATION = {"ppm_accuracy_benchmark": "PPM, ends of held-out problems"}
+COUNTS = ("num_trees", "num_samples", "num_held_out", "num_system_problems")
 PPM_FIELDS = ("ppm_accuracy", *PPM_ACCURACIES, "ppm_accuracy_training")
 ORACLES = ("ppm_step_accuracy", "pair_label_noise", "pair_chosen_right", "pair_rejected_wrong", "right_with_wrong_step")
 _ABSENT = "–"
@@ -91,13 +102,11 @@ def searched_row(round_id: str, folder: Path) -> Row:
 
 def _evaluation(round_id: str, folder: Path) -> Row:
     measured = _stage(folder, "evaluate")
+    measured["num_held_out"] = measured.get("num_problems")  # the row's own are the training problems
     _required(folder / "evaluate.json", measured, "policy_pass@1")
     return {
         "round_id": round_id,
-        **{
-            key: measured.get(key)
-            for key in ("num_trees", "num_samples", *ACCURACIES, "interval", *PPM_AT_EVALUATION, *ORACLES)
-        },
+        **{key: measured.get(key) for key in (*COUNTS, *ACCURACIES, "interval", *PPM_AT_EVALUATION, *ORACLES)},
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,7 @@ from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
 from rstar_core.shards import write_trees
 from rstar_core.types import Problem, SearchTree
-from tasks.processes import helped, num_processes
+from tasks.processes import helped, num_at_once, num_processes
 
 REWARDS = {Verdict.EQUAL: 1.0, Verdict.DIFFERENT: -1.0, Verdict.UNDECIDED: 0.0}
 
@@ -60,11 +60,11 @@ def synthesize(
         UserError: an input is missing or empty, or the guide needs a PPM that its round does not have.
     """
     inputs = Inputs(round_id, problems, policy, ppm, seed, engine, search, sandbox, round)
-    its_problems, searchers = inputs.read_problems(), inputs.searchers()
+    its_problems = inputs.read_problems()
     with closing(open_journal(inputs.key())) as journal:
         started, num_before = time.monotonic(), len(journal)
         with helped(partial(help_with, inputs), num_processes(engine) - 1):
-            level = grow_all(inputs, its_problems, searchers, journal)
+            level = grow_all(inputs, its_problems, inputs.searchers(), journal)
         seconds = time.monotonic() - started
         totals = Totals()
         with publish_folder(trees) as folder:
@@ -122,7 +122,7 @@ def grow_all(inputs: Inputs, problems: Sequence[Problem], searchers: Searchers, 
             box = RememberingSandbox(opened)
             budget = budget_of(inputs.search, inputs.round)
             synthesis = _Synthesis(inputs.round_id, inputs.seed, policy, guide, box, Grader(graders), budget, journal)
-            await synthesis.run(problems, inputs.round.num_trees, inputs.engine.num_concurrent_trees)
+            await synthesis.run(problems, inputs.round.num_trees, partial(num_at_once, inputs.engine))
             return box.level
 
     return asyncio.run(work())
@@ -152,13 +152,13 @@ class _Synthesis:
     budget: Budget
     journal: Journal
 
-    async def run(self, problems: Sequence[Problem], num_trees: int, max_running: int) -> None:
+    async def run(self, problems: Sequence[Problem], num_trees: int, num_at_once: Callable[[int], int]) -> None:
         """A tree for each problem, then one more for each that is unsolved, and again."""
         unsolved = list(problems)
         for tree_index in range(num_trees):
             what = f"synthesize {self.round_id}" + (f", tree {tree_index + 1}" if tree_index else "")
             jobs = (self._job(problem, tree_index) for problem in in_mixed_order(unsolved))
-            await grow(what, jobs, len(unsolved), self.journal, max_running)
+            await grow(what, jobs, len(unsolved), self.journal, num_at_once(len(unsolved)))
             if tree_index + 1 < num_trees:
                 trees = recorded_trees(self.journal, (record_key(problem, tree_index) for problem in unsolved))
                 unsolved = [problem for problem, tree in zip(unsolved, trees, strict=True) if not is_solved(tree)]

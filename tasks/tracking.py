@@ -366,10 +366,14 @@ def summary_metrics(row: dict[str, Any], step: int) -> Iterator[tuple[str, float
 
 
 def best_round(rows: Sequence[dict[str, Any]]) -> str:
-    """The round of the best held-out accuracy: System 2's where it was measured, else greedy; the first of equals."""
+    """The round of the best accuracy on all held-out problems: System 2's where it was measured on all, else greedy.
+
+    The first of equals.
+    """
 
     def score(row: dict[str, Any]) -> float:
-        system = next((row[key] for key in row if key.startswith("system@")), None)
+        is_whole = row.get("num_system_problems") == row.get("num_held_out")
+        system = row.get("system@N") if is_whole else None
         return float((system or row["policy_pass@1"])["all"])
 
     return str(max(rows, key=score)["round_id"])

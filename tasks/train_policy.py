@@ -11,6 +11,7 @@ from rstar_core.io import read_sft_examples, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
 from rstar_core.policy.folder import load_base, train_folder
+from rstar_core.threads import keep_threads_awake
 
 
 def train_policy(
@@ -31,6 +32,7 @@ def train_policy(
             f"{sft}: {round_id} has no SFT examples to train on; raise rounds.{round_id}.num_rollouts "
             "or curate.demonstrations"
         )
+    keep_threads_awake()
     model, tokenizer, source = load_base(base)
     key = journal_key("train_policy", round_id, (base, sft), {"seed": seed, "train_policy": train_policy})
     with checkpoint_folder(key) as scratch:

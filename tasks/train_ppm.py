@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rstar_core.config import Seed, TrainPpm
+from rstar_core.config import Round, Seed, TrainPpm
 from rstar_core.io import read_pairs, read_problems, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
@@ -20,6 +20,7 @@ from rstar_core.ppm.likelihood import log_probabilities
 from rstar_core.ppm.model import new_ppm, save_ppm, write_null_ppm
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes
 from rstar_core.publishing import publish_folder
+from rstar_core.threads import keep_threads_awake
 from rstar_core.types import PreferencePair
 from tasks.processes import beside
 
@@ -34,10 +35,12 @@ def train_ppm(
     curve: Path,
     seed: Seed,
     train_ppm: TrainPpm,
+    round: Round,
 ) -> dict[str, Any]:
     """Train the round's PPM from the round's policy.
 
-    ``pairs`` holds ``train.parquet`` and ``validation.parquet``. Without training pairs the round gets a null PPM.
+    ``pairs`` holds ``train.parquet`` and ``validation.parquet``. Where ``round.has_ppm`` is not set, and without
+    training pairs, the round gets a null PPM.
     Metrics: ``ppm_accuracy``, the share of validation pairs ranked right, in all and by kind: ``_step`` pairs share a
     prefix, ``_final`` ones are whole solutions. Beside it, on the same pairs and by the same kinds:
     ``ppm_accuracy_shuffled``, of a PPM that was trained on shuffled labels, and ``policy_accuracy``, of the policy's
@@ -51,9 +54,12 @@ def train_ppm(
     """
     inputs = Inputs(round_id, problems, policy, pairs, seed, train_ppm)
     train_pairs, validation_pairs = inputs.read_pairs()
+    if not round.has_ppm:
+        return _no_ppm(ppm, curve, validation_pairs)
     if not train_pairs:
         print(f"{round_id}: no preference pairs to train on, so the round has no PPM", file=sys.stderr)
         return _no_ppm(ppm, curve, validation_pairs)
+    keep_threads_awake()
     with control(inputs) as its_control:
         nodes, validation = inputs.encode(train_pairs), inputs.encode(validation_pairs)
         tokenizer, model = load_tokenizer(policy), inputs.new_ppm()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any, Literal, Protocol, Self
 
 from rstar_core.config import Engine, Search
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
+from rstar_core.engines.capacity import max_batch_tokens, max_store_bytes
 from rstar_core.errors import UserError
 from rstar_core.ppm.model import is_null_ppm, load_ppm
-
-KV_VARIABLE = "RSTAR_KV_CACHE_MIB"  # of each model's store of prefixes
-_DEFAULT_KV_MIB = 2048
+from rstar_core.threads import let_threads_sleep
 
 
 class Models(Protocol):
@@ -61,9 +59,10 @@ class LocalModels:
         from rstar_core.engines.local import LocalPolicy
 
         sampling = Sampling(temperature, top_p, max_step_tokens)
-        room = self.engine.max_batch_tokens
         if self.exact is not None and top_p < 1:  # a nucleus has borders of its own, which only the exact model knows
-            return LocalPolicy(self.exact, self.tokenizer, sampling, PrefixStore(_max_kv_bytes()), room, self.worker)
+            store, room = PrefixStore(max_store_bytes()), max_batch_tokens(self.exact)
+            return LocalPolicy(self.exact, self.tokenizer, sampling, store, room, self.worker)
+        room = max_batch_tokens(self.model)
         return LocalPolicy(self.model, self.tokenizer, sampling, self.store, room, self.worker, self.exact)
 
     def sampler(self, search: Search) -> PolicyEngine:
@@ -77,8 +76,8 @@ class LocalModels:
 
         exact = load_ppm(ppm, "float64").eval() if self.exact is not None else None
         model = load_ppm(ppm, "float32" if exact else self.engine.dtype).eval()
-        store = PrefixStore(_max_kv_bytes())
-        return LocalReward(model, self.tokenizer, store, self.engine.max_batch_tokens, self.worker, exact)
+        store = PrefixStore(max_store_bytes())
+        return LocalReward(model, self.tokenizer, store, max_batch_tokens(model), self.worker, exact)
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,7 +104,7 @@ def load_policy(folder: Path, engine: Engine) -> Models:
 
 def load_local(folder: Path, engine: Engine) -> LocalModels:
     """As ``load_policy``, in this process."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: idle threads leave the cores to programs
+    let_threads_sleep()
     from rstar_core.engines.kv import PrefixStore
     from rstar_core.policy.card import read_policy_card
     from rstar_core.policy.model import load_model, load_tokenizer
@@ -113,7 +112,7 @@ def load_local(folder: Path, engine: Engine) -> LocalModels:
     card = read_policy_card(folder)
     if card.reference is not None:
         raise UserError(f"{folder}: a few-shot policy, which engine '{engine.kind}' can't sample from; use 'vllm'")
-    store = PrefixStore(_max_kv_bytes())
+    store = PrefixStore(max_store_bytes())
     worker = ThreadPoolExecutor(1, thread_name_prefix="model")
     exact = load_model(folder, "float64").eval() if engine.dtype == "float64" else None
     model = load_model(folder, "float32" if exact else engine.dtype).eval()
@@ -129,10 +128,3 @@ def use_threads(number: int) -> None:
 
 def has_ppm(folder: Path) -> bool:
     return not is_null_ppm(folder)
-
-
-def _max_kv_bytes() -> int:
-    text = os.environ.get(KV_VARIABLE) or str(_DEFAULT_KV_MIB)
-    if not text.isdecimal():
-        raise UserError(f"{KV_VARIABLE}: must be a whole number of MiB, not '{text}'")
-    return int(text) << 20

@@ -267,10 +267,13 @@ def own_processes(
     ]
 
 
+_BATCHED_TOKENS = 8192  # read in one forward pass; RSTAR_VLLM_POLICY_ARGS and _PPM_ARGS have the last word
+
+
 def _command(model: str, engine: Engine, machine: Machine) -> list[str]:
     common = [str(machine.python), "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     common += ["--served-model-name", model, "--dtype", engine.dtype, "--enable-prefix-caching"]
-    common += ["--max-num-batched-tokens", str(engine.max_batch_tokens), "--disable-uvicorn-access-log"]
+    common += ["--max-num-batched-tokens", str(_BATCHED_TOKENS), "--disable-uvicorn-access-log"]
     if machine.tensor_parallel > 1:
         common += ["--tensor-parallel-size", str(machine.tensor_parallel)]
     # On CPUs a seeded sample crashes the server when its prompt is read in chunks.

@@ -30,7 +30,6 @@ def params() -> dict[str, Any]:
         training.update(TRAINING)
     made["train_ppm"].update(frozen_layers=1, min_updates=0)
     made["search"].update(max_depth=4, max_step_tokens=16)
-    made["engine"]["num_concurrent_trees"] = 4
     made["evaluate"].update(num_trees=2, num_candidates=2, num_rollouts=2)
     return made
 

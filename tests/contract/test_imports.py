@@ -19,6 +19,7 @@ LAYERS = (
         "rstar_core.ports",
         "rstar_core.progress",
         "rstar_core.seeds",
+        "rstar_core.threads",
     ),
     (
         "rstar_core.config",

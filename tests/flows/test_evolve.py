@@ -27,6 +27,8 @@ from tests.flows.conftest import Project
 
 GATE = Gate(max_drop=0.05, min_ppm_margin=0.1)
 
+WHOLE = {"num_held_out": 300, "num_system_problems": 300}
+PART = {"num_held_out": 300, "num_system_problems": 100}
 STRANGER = "796c9ac1-aa08-4b88-b9a7-9d1679347784"  # a flow run that no server here has heard of
 ONE_ROUND = ["gather", "base", "train@r1", "report@r1"]
 TWO_ROUNDS = [*ONE_ROUND, "train@r2", "report@r2"]
@@ -125,7 +127,8 @@ def test_a_fall_beyond_the_gate_stops_the_evolution(project: Project) -> None:
         ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": 0.56}}, None),
         ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": 0.54}}, "0.600 to 0.540"),
         ({"policy_pass@1": {"all": 0.60}}, {"policy_pass@1": {"all": float("nan")}}, "to nan"),
-        ({"system@N": {"all": 0.60}}, {"system@N": {"all": 0.54}}, "system@N fell"),
+        ({"system@N": {"all": 0.60}, **WHOLE}, {"system@N": {"all": 0.54}, **WHOLE}, "system@N fell"),
+        ({"system@N": {"all": 0.60}, **WHOLE}, {"system@N": {"all": 0.54}, **PART}, None),
         ({"system@N": None}, {"system@N": {"all": 0.10}}, None),
         ({"ppm_accuracy": 0.9}, {"ppm_accuracy": 0.7, "ppm_accuracy_shuffled": 0.5}, None),
         ({}, {"ppm_accuracy": 0.5, "ppm_accuracy_shuffled": 0.5}, "one of shuffled labels 0.500"),
@@ -144,7 +147,15 @@ def test_the_gate_lets_nobody_build_on_a_bad_round(
 @pytest.mark.parametrize(("guide", "is_shut"), [("ppm", True), ("terminal", False)])
 def test_a_ppm_at_chance_counts_where_it_is_to_guide(guide: str, is_shut: bool) -> None:
     rows = [{"round_id": "r1", "ppm_accuracy": 0.57, "ppm_accuracy_shuffled": 0.63}]
-    budget = {"num_candidates": 1, "num_rollouts": 1, "extra_rollouts": 0, "mixed_rollouts": 0, "num_trees": 1}
+    budget: dict[str, Any] = {
+        "has_ppm": True,
+        "num_system_problems": 0,
+        "num_candidates": 1,
+        "num_rollouts": 1,
+        "extra_rollouts": 0,
+        "mixed_rollouts": 0,
+        "num_trees": 1,
+    }
     rounds = {"r2": Round.model_validate({"from": "r1", "guide": guide, **budget})}
     with pytest.raises(UserError, match=r"gate of r1 is shut: .*0\.630") if is_shut else nullcontext():
         stop_at_gate(rows, GATE, rounds)

@@ -44,6 +44,17 @@ def test_a_guide_needs_the_ppm_of_a_round_that_has_one(params: dict[str, Any], t
     assert complaint(params, tmp_path).startswith("rounds.r1.guide: 'ppm' needs the PPM of round 'r0'")
 
 
+def test_a_guide_needs_a_ppm_that_is_trained(params: dict[str, Any], tmp_path: Path) -> None:
+    params["rounds"]["r2"].update(has_ppm=False, num_system_problems=0)
+    assert complaint(params, tmp_path).startswith("rounds.r3.guide: 'ppm' needs the PPM of round 'r2'; set rounds.r2.")
+
+
+@pytest.mark.parametrize("number", [5, None])
+def test_system_2_needs_a_ppm_that_is_trained(params: dict[str, Any], tmp_path: Path, number: int | None) -> None:
+    params["rounds"]["r1"].update(has_ppm=False, num_system_problems=number)
+    assert complaint(params, tmp_path).startswith("rounds.r1.num_system_problems: System 2 needs the round's PPM")
+
+
 def test_no_more_layers_can_be_frozen_than_the_policy_has(params: dict[str, Any], tmp_path: Path) -> None:
     params["train_ppm"]["frozen_layers"] = 7
     assert complaint(params, tmp_path).startswith("train_ppm.frozen_layers: 7 are more than bootstrap.model")

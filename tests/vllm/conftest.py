@@ -21,8 +21,8 @@ from tasks.bootstrap import bootstrap
 from tasks.ingest import ingest
 
 ROOT = Path(__file__).parents[2]
-ENGINE = Engine(kind="vllm", dtype="float32", max_batch_tokens=8192, num_concurrent_trees=64)
-LOCAL = Engine(kind="local", dtype="float64", max_batch_tokens=8192, num_concurrent_trees=64)
+ENGINE = Engine(kind="vllm", dtype="float32")
+LOCAL = Engine(kind="local", dtype="float64")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import pytest
 
 from rstar_core.config import Engine, Search
 from rstar_core.engines.base import ZeroReward
-from rstar_core.engines.load import KV_VARIABLE, LocalModels, has_ppm, load_local, load_policy
+from rstar_core.engines.capacity import STORE_VARIABLE
+from rstar_core.engines.load import LocalModels, has_ppm, load_local, load_policy
 from rstar_core.errors import UserError
 from rstar_core.policy.card import ModelSource
 from rstar_core.policy.folder import save_policy, save_reference
@@ -19,7 +20,7 @@ from rstar_core.ppm.model import new_ppm, save_ppm, score_batch, write_null_ppm
 from rstar_core.ppm.rendering import encode_steps
 from tests.unit.engines.tiny import QUESTIONS, STEPS
 
-ENGINE = Engine(kind="local", dtype="float64", max_batch_tokens=4096, num_concurrent_trees=1)
+ENGINE = Engine(kind="local", dtype="float64")
 SEARCH = Search(
     uct_c=2.0, max_depth=4, max_step_tokens=3, temperature=1.0, top_p=1.0, num_parallel_leaves=1, settled_after=None
 )
@@ -93,18 +94,18 @@ def test_a_missing_policy_is_one_line(tmp_path: Path) -> None:
         load_policy(tmp_path / "policy", ENGINE)
 
 
-@pytest.mark.parametrize("text", ["plenty", "-1", "1.5", "1 GiB", "1e3"])
+@pytest.mark.parametrize("text", ["plenty", "-1", "0", "1.5", "1 GiB", "1e3"])
 def test_a_senseless_size_of_the_store_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv(KV_VARIABLE, text)
-    with pytest.raises(UserError, match=f"{KV_VARIABLE}: must be a whole number of MiB, not '{text}'"):
+    monkeypatch.setenv(STORE_VARIABLE, text)
+    with pytest.raises(UserError, match=f"{STORE_VARIABLE}: must be a positive whole number, not '{text}'"):
         load_policy(folder, ENGINE)
 
 
-@pytest.mark.parametrize(("text", "mebibytes"), [("3", 3), ("0", 0), ("", 2048)])
+@pytest.mark.parametrize(("text", "mebibytes"), [("3", 3), ("", 256)])
 def test_the_store_is_as_large_as_the_machine_allows(
     folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, mebibytes: int
 ) -> None:
-    monkeypatch.setenv(KV_VARIABLE, text)
+    monkeypatch.setenv(STORE_VARIABLE, text)
     loaded = load_local(folder, ENGINE)
     loaded.worker.shutdown()
     assert loaded.store._max_bytes == mebibytes * 1024 * 1024

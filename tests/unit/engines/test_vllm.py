@@ -32,7 +32,7 @@ from tests.unit.engines.fake_server import MODEL, FakeServer, failing
 from tests.unit.engines.test_servers import replicas
 from tests.unit.engines.tiny import QUESTIONS, STEPS
 
-ENGINE = Engine(kind="vllm", dtype="bfloat16", max_batch_tokens=8192, num_concurrent_trees=4)
+ENGINE = Engine(kind="vllm", dtype="bfloat16")
 SAMPLING = Sampling(0.7, 0.9, 8)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rstar_core.config import Seed, TrainPpm
+from rstar_core.config import Round, Seed, TrainPpm
 from rstar_core.io import write_pairs, write_problems
 from rstar_core.ppm.model import is_null_ppm, load_ppm
 from rstar_core.types import PreferencePair, Problem, Step, StepKind
@@ -33,6 +33,17 @@ SECTION = TrainPpm.model_validate(
         "control": 1.0,
     }
 )
+ROUND = Round(
+    from_="r0",
+    guide="terminal",
+    num_candidates=1,
+    num_rollouts=1,
+    extra_rollouts=0,
+    mixed_rollouts=0,
+    num_trees=1,
+    has_ppm=True,
+    num_system_problems=None,
+)
 
 
 def pair(number: int) -> PreferencePair:
@@ -40,7 +51,13 @@ def pair(number: int) -> PreferencePair:
     return PreferencePair(f"p{number}", "0/0", (), good, bad)
 
 
-def run(folder: Path, policy: Path, train: list[PreferencePair], validation: list[PreferencePair]) -> dict[str, Any]:
+def run(
+    folder: Path,
+    policy: Path,
+    train: list[PreferencePair],
+    validation: list[PreferencePair],
+    has_ppm: bool = True,
+) -> dict[str, Any]:
     write_problems(
         folder / "problems.parquet", [Problem(f"p{n}", "What is 2?", "2", 1, "toy", "MIT") for n in range(9)]
     )
@@ -55,12 +72,19 @@ def run(folder: Path, policy: Path, train: list[PreferencePair], validation: lis
         curve=folder / "curves" / "train_ppm.csv",
         seed=Seed(1),
         train_ppm=SECTION,
+        round=ROUND.model_copy(update={"has_ppm": has_ppm}),
     )
 
 
 def curve(folder: Path) -> list[dict[str, str]]:
     with (folder / "curves" / "train_ppm.csv").open(encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
+
+
+def test_a_round_that_is_to_have_no_ppm_trains_none(policy: Path, tmp_path: Path) -> None:
+    metrics = run(tmp_path, policy, [*map(pair, range(6))], [pair(7)], has_ppm=False)
+    assert is_null_ppm(tmp_path / "ppm") and curve(tmp_path) == []
+    assert (metrics["ppm_accuracy"], metrics["num_train_pairs"], metrics["num_validation_pairs"]) == (None, 0, 1)
 
 
 def test_a_round_with_pairs_gets_a_ppm_that_loads(policy: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Self
 import pytest
 
 from rstar_core.answers.equivalence import Verdict
-from rstar_core.config import Engine, Evaluate, SandboxLimits, Search, Seed
+from rstar_core.config import Engine, Evaluate, Round, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine
+from rstar_core.engines.capacity import TREES_VARIABLE
 from rstar_core.engines.scripted import ScriptedPolicy, ScriptedReward
 from rstar_core.errors import UserError
 from rstar_core.io import PREDICTIONS, digest, read_table, write_problems, write_true_states
@@ -23,7 +24,10 @@ from tasks.accuracies import FLAT, GREEDY, SYSTEM, accuracies
 from tasks.evaluate import evaluate, frequency, reached
 from tests.unit.mcts.scripts import ToySandbox, answer, code, end, grow, priors
 
-NEED_A_PPM = ("system@N", "best@N", "majority@N", "pass@N", "flat@K", "flat_pass@K", "num_trees", "num_samples")
+NEED_A_PPM = (
+    *("policy_pass@1_paired", "system@N", "best@N", "majority@N", "pass@N", "flat@K", "flat_pass@K"),
+    *("num_trees", "num_samples"),
+)
 
 
 def prediction(method: str, tree_index: int, verdict: str, **more: Any) -> Prediction:
@@ -204,12 +208,23 @@ def test_an_answer_that_no_rollout_reached_is_not_the_trees() -> None:
 
 # --- the stage ------------------------------------------------------------------------------------------------
 
-ENGINE = Engine(kind="local", dtype="float32", max_batch_tokens=1, num_concurrent_trees=1)
+ENGINE = Engine(kind="local", dtype="float32")
 SEARCH = Search(
     uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=0.9, top_p=0.8, num_parallel_leaves=1, settled_after=None
 )
 LIMITS = SandboxLimits(wall_seconds=5.0, cpu_seconds=3, memory_mib=512, max_output_chars=200)
 EVALUATE = Evaluate(num_trees=4, num_candidates=1, num_rollouts=1, temperature=0.6, max_problems=None, num_judged=9)
+ROUND = Round(
+    from_="r2",
+    guide="ppm",
+    num_candidates=1,
+    num_rollouts=1,
+    extra_rollouts=0,
+    mixed_rollouts=0,
+    num_trees=1,
+    has_ppm=True,
+    num_system_problems=None,
+)
 PROBLEMS = [
     Problem("half", "What is 1 / 2?", "1/2", 1, "made", "MIT"),
     Problem("four", "What is 2 + 2?", "4", 1, "made", "MIT"),
@@ -306,6 +321,7 @@ class ToyBox(ToySandbox):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TREES_VARIABLE, "1")  # the models' scripts are in the order of the trees
     monkeypatch.setattr("tasks.evaluate.open_sandbox", ToyBox)
     monkeypatch.setattr("tasks.evaluate.GraderSandbox", lambda: ToyBox(LIMITS))
     write_problems("problems.parquet", PROBLEMS)
@@ -318,7 +334,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def run(models: Models, predictions: str = "predictions.parquet", **changes: Any) -> dict[str, Any]:
+    def run(
+        models: Models, predictions: str = "predictions.parquet", num_system_problems: int | None = None, **changes: Any
+    ) -> dict[str, Any]:
         monkeypatch.setattr("tasks.evaluate.load_policy", lambda *_: models)
         return evaluate(
             round_id="r3",
@@ -332,6 +350,7 @@ def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             search=SEARCH,
             sandbox=LIMITS,
             evaluate=EVALUATE.model_copy(update=changes),
+            round=ROUND.model_copy(update={"num_system_problems": num_system_problems}),
         )
 
     return run
@@ -357,6 +376,7 @@ def test_each_accuracy_is_what_its_name_says(stage: Any, monkeypatch: pytest.Mon
     assert [metrics.pop(name) for name in by_oracle] == [None] * 5, "there is none"
     assert metrics == {
         "policy_pass@1": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
+        "policy_pass@1_paired": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "system@N": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "best@N": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "majority@N": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
@@ -365,6 +385,7 @@ def test_each_accuracy_is_what_its_name_says(stage: Any, monkeypatch: pytest.Mon
         "flat_pass@K": {"all": 0.5, "level_1": 1.0, "level_2": 0.0},
         "ppm_accuracy_benchmark": (1 / 4 + 1 + 0) / 3,  # half, four, nine
         "num_problems": 4,
+        "num_system_problems": 4,
         "num_trees": 4,
         "num_samples": 4,
         "num_judged_pairs": 0,
@@ -416,6 +437,24 @@ def test_greedy_is_one_candidate_and_one_rollout(stage: Any) -> None:
 def test_no_more_problems_than_the_params_say(stage: Any) -> None:
     assert stage(models(), max_problems=2)["num_problems"] == 2
     assert [row["problem_id"] for row in predictions() if row["method"] == GREEDY] == ["half", "four"]
+
+
+def test_the_system_answers_a_drawn_part_which_a_larger_part_holds_and_greedy_is_paired_with_it(stage: Any) -> None:
+    drawn = []
+    for number in range(4):
+        made = models()
+        metrics = stage(made, num_system_problems=number)
+        assert (metrics["num_problems"], metrics["num_system_problems"]) == (4, number)
+        rows = predictions()
+        drawn.append({row["problem_id"] for row in rows if row["method"] == SYSTEM})
+        assert drawn[-1] == {row["problem_id"] for row in rows if row["method"] == FLAT}
+        assert {question.id for question, _ in made.system.asked} == drawn[-1]
+        right = [
+            row["verdict"] == "equal" for row in rows if row["method"] == GREEDY and row["problem_id"] in drawn[-1]
+        ]
+        assert not right or value(metrics, "policy_pass@1_paired") == sum(right) / number
+        assert metrics["policy_pass@1"]["all"] == 0.25
+    assert drawn[0] == set() and drawn[0] < drawn[1] < drawn[2] < drawn[3]
 
 
 def test_an_undecided_answer_is_wrong_and_counted(stage: Any) -> None:

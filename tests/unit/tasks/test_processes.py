@@ -14,7 +14,7 @@ from rstar_core.config import Engine
 from rstar_core.errors import UserError
 from tasks.processes import PROCESSES_VARIABLE, beside, helped, num_processes
 
-LOCAL = Engine.model_validate({"kind": "local", "dtype": "float64", "max_batch_tokens": 64, "num_concurrent_trees": 2})
+LOCAL = Engine.model_validate({"kind": "local", "dtype": "float64"})
 
 
 def say_who(folder: Path) -> None:

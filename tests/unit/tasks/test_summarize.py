@@ -18,6 +18,7 @@ from tasks.summarize import draw_figure, percent, short_number, spread, summariz
 
 EVALUATE = {
     "policy_pass@1": {"all": 0.5, "level_1": 0.75, "level_10": 0.25},
+    "policy_pass@1_paired": {"all": 0.55},
     "system@N": {"all": 0.625},
     "best@N": {"all": 0.61},
     "majority@N": {"all": 0.6},
@@ -31,6 +32,7 @@ EVALUATE = {
     "num_trees": 4,
     "num_samples": 16,
     "num_problems": 8,
+    "num_system_problems": 4,
     "num_tokens": 100,
 }
 ACCURACIES = [name for name in EVALUATE if "@" in name]
@@ -85,6 +87,7 @@ def test_a_round_is_added_to_the_earlier_ones(tmp_path: Path) -> None:
         "ppm_accuracy": 0.7,
         "ppm_accuracy_step": 0.75,
         "ppm_accuracy_shuffled": 0.5,
+        "num_held_out": 8,
         "num_problems": 48,
         "num_trajectories": 1234,
         "num_pairs": 321,
@@ -99,11 +102,12 @@ def test_the_tables_line_up_and_order_levels_by_number(tmp_path: Path) -> None:
     for table in (overview, preferences, by_level):
         assert len({len(line) for line in table.splitlines()}) == 1
     header, _, first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in overview.splitlines())
-    assert header[:5] == ["round", "coverage", "greedy pass@1", "System 2 (system@4)", "best@4"]
-    assert header[5:9] == ["majority@4", "flat@16", "pass@4", "flat pass@16"]
-    assert first == ["r0", "–", "50.0 %", *["–"] * 9, "170"]
-    assert second[:9] == ["r1", "90.0 %", "50.0 %", "62.5 %", "61.0 %", "60.0 %", "59.0 %", "80.0 %", "70.0 %"]
-    assert second[9:] == ["70.0 %", "1,234", "321", "2 M"]
+    assert header[:5] == ["round", "coverage", "greedy pass@1", "greedy, paired", "System 2 (system@4)"]
+    assert header[5:10] == ["best@4", "majority@4", "flat@16", "pass@4", "flat pass@16"]
+    assert first == ["r0", "–", "50.0 %", *["–"] * 10, "170"]
+    shares = ["90.0 %", "50.0 %", "55.0 %", "62.5 %", "61.0 %", "60.0 %", "59.0 %", "80.0 %", "70.0 %"]
+    assert second[:10] == ["r1", *shares]
+    assert second[10:] == ["70.0 %", "1,234", "321", "2 M"]
     assert preferences.splitlines()[2].split("|")[2].strip() == "75.0 %" and len(preferences.splitlines()) == 3
     assert by_level.splitlines()[0].split("|")[3:5] == [" level 1 ", " level 10 "]
     assert [line.split("|")[1].strip() for line in by_level.splitlines()[2:]] == [
@@ -120,6 +124,7 @@ def test_the_plot_has_one_line_for_each_measured_accuracy(tmp_path: Path) -> Non
     assert points == [
         ("r0", "policy_pass@1", "0.5"),
         ("r1", "policy_pass@1", "0.5"),
+        ("r1", "policy_pass@1_paired", "0.55"),
         ("r1", "system@N", "0.625"),
         ("r1", "best@N", "0.61"),
         ("r1", "majority@N", "0.6"),

@@ -14,6 +14,7 @@ import pytest
 
 from rstar_core.config import Engine, Round, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
+from rstar_core.engines.capacity import TREES_VARIABLE
 from rstar_core.engines.scripted import ScriptedPolicy
 from rstar_core.errors import UserError
 from rstar_core.io import digest, write_problems
@@ -24,12 +25,20 @@ from rstar_core.types import Problem, Question, SearchTree, Step
 from tasks.synthesize import budget_of, synthesize
 from tests.unit.mcts.scripts import ToySandbox, answer, end
 
-ENGINE = Engine(kind="local", dtype="float32", max_batch_tokens=1, num_concurrent_trees=2)
+ENGINE = Engine(kind="local", dtype="float32")
 SEARCH = Search(
     uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=1.0, top_p=1.0, num_parallel_leaves=1, settled_after=None
 )
 ROUND = Round(
-    from_="r0", guide="terminal", num_candidates=1, num_rollouts=2, extra_rollouts=0, mixed_rollouts=0, num_trees=2
+    from_="r0",
+    guide="terminal",
+    num_candidates=1,
+    num_rollouts=2,
+    extra_rollouts=0,
+    mixed_rollouts=0,
+    num_trees=2,
+    has_ppm=True,
+    num_system_problems=None,
 )
 LIMITS = SandboxLimits(wall_seconds=5.0, cpu_seconds=3, memory_mib=512, max_output_chars=200)
 # The policy says 1/2 to everything; the first and the last problem have that value for an answer.
@@ -286,6 +295,7 @@ def test_two_workers_publish_the_very_bytes_of_a_lone_one(monkeypatch: pytest.Mo
     drawn = ScriptedPolicy(say_all, is_drawn=True)
     lone = run(monkeypatch, "lone", drawn)
     monkeypatch.setattr("rstar_core.mcts.scheduler._WAIT_SECONDS", 0.01)
+    monkeypatch.setenv(TREES_VARIABLE, "2")  # so that neither begins all trees
     asked: dict[int, set[str]] = {}
 
     class Patient:
