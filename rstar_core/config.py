@@ -129,6 +129,8 @@ class FromScratch(Section):
     recipe: Literal["from_scratch"]
     architecture: Architecture
     training: Training
+    kept_apart: Fraction  # share of the demonstrations that no training sees: they tell what r0 has understood
+    min_written_apart: Fraction  # r0 must write so many of them word for word, or it is not published
 
 
 class Finetune(Section):
@@ -137,6 +139,8 @@ class Finetune(Section):
     recipe: Literal["finetune"]
     base: PretrainedModel
     training: Training
+    kept_apart: Fraction
+    min_written_apart: Fraction
 
 
 class FewShot(Section):

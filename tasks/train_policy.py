@@ -10,7 +10,7 @@ from rstar_core.errors import UserError
 from rstar_core.io import read_sft_examples, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
-from rstar_core.policy.folder import load_base, train_folder
+from rstar_core.policy.folder import load_base, save_policy, train_on_examples
 from rstar_core.threads import keep_threads_awake
 
 
@@ -36,7 +36,8 @@ def train_policy(
     model, tokenizer, source = load_base(base)
     key = journal_key("train_policy", round_id, (base, sft), {"seed": seed, "train_policy": train_policy})
     with checkpoint_folder(key) as scratch:
-        report = train_folder(policy, model, tokenizer, examples, train_policy.training, seed, source, scratch)
+        report = train_on_examples(model, tokenizer, examples, train_policy.training, seed, scratch)
+        save_policy(policy, model, tokenizer, source)
         write_curve(curve, report.curve)
     return {
         "num_sft": len(examples),

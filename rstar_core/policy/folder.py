@@ -61,25 +61,16 @@ def weights_digest(model: Any) -> str:
     return total.hexdigest()
 
 
-def train_folder(
-    policy: Path,
-    model: Any,
-    tokenizer: Any,
-    examples: Sequence[SftExample],
-    training: Training,
-    seed: int,
-    base: ModelSource | None,
-    scratch: Path,
+def train_on_examples(
+    model: Any, tokenizer: Any, examples: Sequence[SftExample], training: Training, seed: int, scratch: Path
 ) -> TrainingReport:
-    """Fine-tune ``model`` in place and publish it as a policy folder; ``scratch`` holds checkpoints (``train_policy``).
+    """Fine-tune ``model`` in place; ``scratch`` holds checkpoints (``train_policy``).
 
     Raises:
         UserError: no example fits ``training.max_length``.
     """
     encoded = [encode_example(tokenizer, example.question, example.steps) for example in examples]
-    report = train_policy(model, tokenizer, encoded, training, seed, scratch)
-    save_policy(policy, model, tokenizer, base)
-    return report
+    return train_policy(model, tokenizer, encoded, training, seed, scratch)
 
 
 def save_policy(policy: Path, model: Any, tokenizer: Any, base: ModelSource | None) -> None:

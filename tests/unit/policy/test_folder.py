@@ -17,7 +17,7 @@ from rstar_core.policy.folder import (
     save_policy,
     save_reference,
     source_of,
-    train_folder,
+    train_on_examples,
     weights_digest,
 )
 from rstar_core.policy.pretrained import load_pretrained
@@ -81,7 +81,8 @@ def test_a_trained_folder_is_the_same_bytes_every_time_and_names_its_base(tmp_pa
     digests = []
     for name in ("one", "other"):
         model, tokenizer, source = load_named(PretrainedModel(name=str(folder)))
-        train_folder(tmp_path / name, model, tokenizer, EXAMPLES, TRAINING, 1, source, tmp_path / f"{name}-scratch")
+        train_on_examples(model, tokenizer, EXAMPLES, TRAINING, 1, tmp_path / f"{name}-scratch")
+        save_policy(tmp_path / name, model, tokenizer, source)
         digests.append(digest(tmp_path / name))
         assert read_policy_card(tmp_path / name) == PolicyCard("zero_shot", base=source)
     assert digests[0] == digests[1]
@@ -89,7 +90,8 @@ def test_a_trained_folder_is_the_same_bytes_every_time_and_names_its_base(tmp_pa
 
 def test_saved_files_say_nothing_of_where_they_were_made(tmp_path: Path, folder: Path) -> None:
     model, tokenizer, _ = load_named(PretrainedModel(name=str(folder)))
-    train_folder(tmp_path / "policy", model, tokenizer, EXAMPLES, TRAINING, 1, None, tmp_path / "scratch")
+    train_on_examples(model, tokenizer, EXAMPLES, TRAINING, 1, tmp_path / "scratch")
+    save_policy(tmp_path / "policy", model, tokenizer, None)
     texts = {path.name: path.read_bytes() for path in (tmp_path / "policy").iterdir()}
     assert "training_args.bin" not in texts
     assert not [name for name, text in texts.items() if str(folder).encode() in text or str(tmp_path).encode() in text]

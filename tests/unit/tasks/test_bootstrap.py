@@ -22,15 +22,17 @@ from tests.unit.policy.tiny import ARCHITECTURE, TRAINING, make_plain
 
 LIMITS = SandboxLimits(wall_seconds=60.0, cpu_seconds=5, memory_mib=256, max_output_chars=200)
 OUTPUTS = ("base", "policy", "ppm", "sft", "pairs")
+APART = {"kept_apart": 0.0, "min_written_apart": 0.0}
 FROM_SCRATCH = {
     "recipe": "from_scratch",
+    **APART,
     "architecture": ARCHITECTURE.model_dump(),
     "training": TRAINING.model_dump(),
 }
 
 
 def finetune(base: Path) -> dict[str, Any]:
-    return {"recipe": "finetune", "base": {"name": str(base)}, "training": TRAINING.model_dump()}
+    return {"recipe": "finetune", "base": {"name": str(base)}, "training": TRAINING.model_dump(), **APART}
 
 
 def demonstration(number: int, *code: str, answer: str | None = None, level: int = 1) -> Demonstration:
@@ -78,6 +80,21 @@ def test_from_scratch_r0_is_the_base_model_too(tmp_path: Path) -> None:
     assert is_null_ppm(tmp_path / "ppm")
     assert [read_pairs(tmp_path / "pairs" / f"{name}.parquet") for name in ("train", "validation")] == [[], []]
     assert {path.name for path in tmp_path.iterdir()} == {*OUTPUTS, "curves", "demonstrations.parquet"}
+
+
+def test_some_demonstrations_are_kept_apart_and_tell_how_many_r0_would_write(tmp_path: Path) -> None:
+    metrics = run(tmp_path, {**FROM_SCRATCH, "kept_apart": 0.5}, GOOD)
+    kept = {example.question.id for example in read_sft_examples(tmp_path / "sft" / "train.parquet")}
+    assert (metrics["num_sft"], metrics["num_apart"]) == (len(kept), 6 - len(kept)) and 0 < len(kept) < 6
+    assert metrics["written_apart"] == 0.0, "nobody learns this from so few"
+
+
+def test_an_r0_that_has_understood_too_little_is_not_published(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"r0 would write 0% word for word .* less than .*min_written_apart, 50%"
+    ) as said:
+        run(tmp_path, {**FROM_SCRATCH, "kept_apart": 0.5, "min_written_apart": 0.5}, GOOD)
+    assert "num_per_level" in str(said.value) and not (tmp_path / "policy").exists()
 
 
 @pytest.mark.slow
