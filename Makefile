@@ -24,7 +24,7 @@ evolve: $(INSTALLED) ## run all rounds of params.yaml; again: only what has chan
 TESTS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 test: $(INSTALLED) ## every test that needs no other machine and no hour
-	$(TESTS) -n 2 --dist loadfile --no-loadscope-reorder -m "not vllm"
+	$(TESTS) -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m "not vllm"
 
 check: $(INSTALLED) ## style, types and the fast tests
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ def params() -> dict[str, Any]:
     for source in made["ingest"]["sources"]:
         source.update(levels=[1, 2], num_per_level=num_per_level[source["split"]])
     made["rounds"] = {"r1": {**made["rounds"]["r1"], "num_rollouts": 3, "num_candidates": 3, "num_trees": 2}}
+    made["rounds"]["r1"].update(has_ppm=True, num_system_problems=4)
     model = made["bootstrap"]["model"]
     model["min_written_apart"] = 0.0
     model["architecture"].update(hidden_size=32, intermediate_size=64, num_layers=1, num_heads=2, vocab_size=400)

@@ -51,8 +51,11 @@ def shrink(params: dict[str, Any]) -> dict[str, Any]:
     num_per_level = {"demonstrations": 90, "train": 12, "benchmark": 6}
     for source in params["ingest"]["sources"]:
         source.update(levels=[1, 2], num_per_level=num_per_level[source["split"]])
-    params["rounds"] = {"r1": params["rounds"]["r1"] | {"num_rollouts": 8}}
+    params["rounds"] = {
+        "r1": params["rounds"]["r1"] | {"num_rollouts": 8, "has_ppm": True, "num_system_problems": None}
+    }
     params["bootstrap"]["model"]["training"].update(epochs=12, learning_rate=1.0e-3)
+    params["bootstrap"]["model"]["min_written_apart"] = 0.0
     params["train_policy"]["training"]["epochs"] = 1
     params["train_ppm"]["min_updates"] = 0
     params["evaluate"].update(num_trees=2, num_rollouts=2)
