@@ -27,6 +27,7 @@ class Stage:
     name: str
     round_id: str | None
     num_retries: int
+    command: str
     outputs: tuple[Path, ...]
 
     def output(self, suffix: str) -> Path:
@@ -73,7 +74,7 @@ def _round_of(node: Any) -> str | None:
 
 def _stage(node: Any) -> Stage:
     outputs = tuple(Path(out.fs_path).relative_to(node.repo.root_dir) for out in node.outs)
-    return Stage(node.addressing, _round_of(node), int((node.meta or {}).get("retries", 0)), outputs)
+    return Stage(node.addressing, _round_of(node), int((node.meta or {}).get("retries", 0)), str(node.cmd), outputs)
 
 
 def stale(stages: Iterable[Stage]) -> dict[str, list[str]]:

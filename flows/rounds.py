@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
@@ -18,10 +19,13 @@ from flows.gate import stop_at_gate
 from flows.graph import Stage, closure, plan, stale, unchanged
 from flows.owner import workspace_lock
 from flows.reproduce import UP_TO_DATE, reason, run_dvc, task_for
+from flows.servers import process
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
 from tasks.tracking import catch_up, log_recorded
+
+WARM_SOCKET = Path("run/warm.sock")  # relative: an address of a socket is short
 
 
 class OfParams:
@@ -49,7 +53,9 @@ def evolve_round(round_id: RoundId, rebuild: bool = False) -> State[Any]:
         stages = closure(known_round(round_id, rounds), rounds)
         if not rebuild:
             stop_if_stale(stage for stage in stages if stage.round_id != round_id)
-        did_run = run_stages(round_id, stages, unchanged(stages))
+        kept = unchanged(stages)
+        with warm_copies(stages, kept) as environment:
+            did_run = run_stages(round_id, stages, kept, environment)
         push(did_run or stages)
 
     return outcome(work)
@@ -64,10 +70,11 @@ def evolve() -> State[Any]:
         stages_of = plan(list(params.rounds))
         everything = [stage for stages in stages_of.values() for stage in stages]
         kept = unchanged(everything)
-        for round_id, stages in stages_of.items():
-            if did_run := run_stages(round_id, stages, kept):
-                push(did_run)
-            stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate, params.rounds)
+        with warm_copies(everything, kept) as environment:
+            for round_id, stages in stages_of.items():
+                if did_run := run_stages(round_id, stages, kept, environment):
+                    push(did_run)
+                stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate, params.rounds)
         if len(kept) == len(everything):
             push(everything)  # an earlier run may have found the remote away
 
@@ -98,18 +105,32 @@ def stop_if_stale(stages: Iterable[Stage]) -> None:
         raise UserError(f"earlier stages are stale: {why}. To run them again: --rebuild (parameter rebuild=true)")
 
 
-def run_stages(round_id: str, stages: Sequence[Stage], kept: Collection[str]) -> list[Stage]:
+@contextmanager
+def warm_copies(stages: Sequence[Stage], kept: Collection[str]) -> Iterator[dict[str, str]]:
+    """The environment by which the stages find a process that has loaded their libraries, while there is one."""
+    from tasks.warm import SOCKET_VARIABLE
+
+    if not any("-m tasks " in stage.command for stage in stages if stage.name not in kept):
+        yield {}
+        return
+    with process("warm", ["tasks.warm", str(WARM_SOCKET)], {}):
+        yield {SOCKET_VARIABLE: str(WARM_SOCKET)}
+
+
+def run_stages(
+    round_id: str, stages: Sequence[Stage], kept: Collection[str], environment: Mapping[str, str]
+) -> list[Stage]:
     """Bring ``stages`` up to date in order and show the round's table; those that ran.
 
-    ``kept`` are the names of those that DVC need not be asked about.
+    ``kept`` are the names of those that DVC need not be asked about; the others run with ``environment``.
     """
-    environment = open_tracking(round_id)
-    link_tracking(round_id, environment)
+    tracking = open_tracking(round_id)
+    link_tracking(round_id, tracking)
     did_run: list[Stage] = []
-    with closing_tracking(environment), mirror(environment) as log:
+    with closing_tracking(tracking), mirror(tracking) as log:
         log(catch_up, {stage.name for stage in stages if stage.name in kept})
         for stage in stages:
-            state = task_for(stage)(stage.name, environment, stage.name in kept, return_state=True)
+            state = task_for(stage)(stage.name, {**environment, **tracking}, stage.name in kept, return_state=True)
             if not state.is_completed():
                 raise UserError(f"{stage.name}: {(state.message or state.name).removeprefix('error: ')}")
             if state.name != UP_TO_DATE:

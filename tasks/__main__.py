@@ -19,6 +19,7 @@ from rstar_core.errors import UserError
 from tasks.ending import end_in_time, say_ended
 from tasks.lifeline import die_with_parent
 from tasks.room import check_room, is_full
+from tasks.warm import run_warm
 
 CONTINUE = "what is finished is kept, and the same command continues"
 NEEDED = ("pyarrow", "pydantic", "yaml")
@@ -26,10 +27,15 @@ NEEDED = ("pyarrow", "pydantic", "yaml")
 
 def main(argv: Sequence[str] | None = None) -> int:
     die_with_parent()
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        code = run_warm(arguments)
+        if code is not None:
+            return code
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; our own progress has a rate, and lines for a log
     try:
         check_environment(NEEDED)
-        run(sys.argv[1:] if argv is None else argv)
+        run(arguments)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ from rstar_core.config import Engine
 from rstar_core.engines.capacity import max_trees
 from rstar_core.engines.load import use_threads
 from rstar_core.errors import UserError
+from rstar_core.threads import let_threads_sleep
 from tasks.lifeline import die_with_parent
 
 Result = TypeVar("Result")
@@ -47,16 +48,13 @@ def helped(work: Callable[[], Any], number: int) -> Iterator[None]:
     They are to share the work by a journal's claims, which the dead give up. What they say or break is not shown: what
     a helper leaves undone is done, and told, here.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     helpers = [context.Process(target=_help, args=(work,), daemon=True) for _ in range(number)]
     if number:
-        threads = max(1, (os.cpu_count() or 1) // (number + 1))
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # the helpers'
+        _load(num_processes=number + 1)
     for helper in helpers:
         helper.start()
     try:
-        if number:
-            use_threads(threads)  # which loads torch, as the helpers do by now
         yield
     finally:
         for helper in helpers:
@@ -77,10 +75,10 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     Raises:
         RuntimeError: by the call, if the process ended without a result.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    threads = max(1, (os.cpu_count() or 1) // 2)
-    process = context.Process(target=_deliver, args=(work, threads, sender), daemon=True)
+    _load(num_processes=2)
+    process = context.Process(target=_deliver, args=(work, sender), daemon=True)
     process.start()
     sender.close()  # the other's death is to be the pipe's end
 
@@ -93,7 +91,6 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
         return found
 
     try:
-        use_threads(threads)  # which loads torch, as the other does by now
         yield result
     finally:
         process.kill()
@@ -101,10 +98,19 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
         receiver.close()
 
 
-def _deliver(work: Callable[[], Any], threads: int, sender: Connection) -> None:
+def _deliver(work: Callable[[], Any], sender: Connection) -> None:
     _begin()
-    use_threads(threads)
     sender.send(work())
+
+
+def _load(num_processes: int) -> None:
+    """Load what all of them need, and share the cores out among them. Then copies are made, before anything computes:
+    threads at work would not be copied.
+    """
+    let_threads_sleep()
+    from transformers.models.llama import modeling_llama  # noqa: F401 - the architecture of the embedded policy
+
+    use_threads(max(1, (os.cpu_count() or 1) // num_processes))
 
 
 def _begin() -> None:
