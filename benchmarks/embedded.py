@@ -3,7 +3,7 @@
 ``python -m benchmarks.embedded --round r0`` in a folder where that round has run. Training: tokens/s of our trainer, of
 a plain loop over the same batches, and of matrix products alone (as wide as the model's, 6 operations for each weight
 and token). Decoding: tokens/s of the engine, of transformers' ``generate``, and of matrix products (2 operations).
-Steps: runs/s of plain steps in the sandbox, of a process each, and of a bare ``exec``. The last line is one JSON object.
+Steps: runs/s of plain steps in the sandbox, of a process each, and of a bare ``exec``. The last line is a JSON object.
 """
 
 from __future__ import annotations

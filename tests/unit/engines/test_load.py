@@ -11,7 +11,14 @@ import pytest
 
 from rstar_core.config import Engine, Search
 from rstar_core.engines.base import ZeroReward
-from rstar_core.engines.capacity import STORE_VARIABLE
+from rstar_core.engines.capacity import (
+    BATCH_VARIABLE,
+    STORE_VARIABLE,
+    TREES_VARIABLE,
+    bytes_per_token,
+    max_batch_tokens,
+    max_trees,
+)
 from rstar_core.engines.load import LocalModels, has_ppm, load_local, load_policy
 from rstar_core.errors import UserError
 from rstar_core.policy.card import ModelSource
@@ -109,3 +116,23 @@ def test_the_store_is_as_large_as_the_machine_allows(
     loaded = load_local(folder, ENGINE)
     loaded.worker.shutdown()
     assert loaded.store._max_bytes == mebibytes * 1024 * 1024
+
+
+@pytest.mark.parametrize(("mebibytes", "size"), [("1", 1 << 20), ("3", 3 << 20)])
+def test_a_batch_is_as_large_as_the_machine_allows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mebibytes: str, size: int
+) -> None:
+    monkeypatch.setenv(BATCH_VARIABLE, mebibytes)
+    model = load_local(folder, ENGINE).model
+    tokens, each = max_batch_tokens(model), bytes_per_token(model)
+    assert tokens * each <= size < (tokens + 1) * each
+
+
+@pytest.mark.parametrize(("kind", "most"), [("local", 1000), ("vllm", 256)])
+def test_how_many_trees_grow_at_once_is_the_machines_to_say(
+    monkeypatch: pytest.MonkeyPatch, kind: str, most: int
+) -> None:
+    engine = Engine.model_validate({"kind": kind, "dtype": "float32"})
+    assert max_trees(engine) == most
+    monkeypatch.setenv(TREES_VARIABLE, "7")
+    assert max_trees(engine) == 7
