@@ -247,8 +247,8 @@ def train(
     if written is not None and written < recipe.min_written_apart:
         raise UserError(
             f"bootstrap: r0 would write {written:.0%} word for word of the demonstrations kept apart, "
-            f"less than bootstrap.model.min_written_apart, {recipe.min_written_apart:.0%}: it knows the others by "
-            "heart. More demonstrations help most (num_per_level), then more epochs, then another seed"
+            f"less than bootstrap.model.min_written_apart, {recipe.min_written_apart:.0%}, so it has not "
+            "understood the others. More demonstrations help most (num_per_level), then more epochs, then another seed"
         )
     return Trained(model.num_parameters(), len(tokenizer), report, written)
 
