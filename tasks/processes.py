@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 
 from rstar_core.config import Engine
 from rstar_core.engines.capacity import max_trees
-from rstar_core.engines.load import use_threads
+from rstar_core.engines.load import load_libraries, use_threads
 from rstar_core.errors import UserError
-from rstar_core.threads import let_threads_sleep
 from tasks.lifeline import die_with_parent
 
 Result = TypeVar("Result")
@@ -107,9 +106,7 @@ def _load(num_processes: int) -> None:
     """Load what all of them need, and share the cores out among them. Then copies are made, before anything computes:
     threads at work would not be copied.
     """
-    let_threads_sleep()
-    from transformers.models.llama import modeling_llama  # noqa: F401 - the architecture of the embedded policy
-
+    load_libraries()
     use_threads(max(1, (os.cpu_count() or 1) // num_processes))
 
 

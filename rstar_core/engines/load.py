@@ -119,6 +119,12 @@ def load_local(folder: Path, engine: Engine) -> LocalModels:
     return LocalModels(model, exact, load_tokenizer(folder), store, worker, engine)
 
 
+def load_libraries() -> None:
+    """Load what a model of the embedded architecture needs; nothing computes yet."""
+    let_threads_sleep()
+    from transformers.models.llama import modeling_llama  # noqa: F401
+
+
 def use_threads(number: int) -> None:
     """So many threads compute in this process from now on."""
     import torch
