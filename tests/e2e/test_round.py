@@ -54,8 +54,11 @@ def shrink(params: dict[str, Any]) -> dict[str, Any]:
     params["rounds"] = {
         "r1": params["rounds"]["r1"] | {"num_rollouts": 8, "has_ppm": True, "num_system_problems": None}
     }
-    params["bootstrap"]["model"]["training"].update(epochs=12, learning_rate=1.0e-3)
-    params["bootstrap"]["model"]["min_written_apart"] = 0.0
+    # Of so few demonstrations a deeper model learns more.
+    model = params["bootstrap"]["model"]
+    model["architecture"].update(hidden_size=128, intermediate_size=352, num_layers=6, num_heads=2)
+    model["training"].update(epochs=12, learning_rate=1.0e-3)
+    model.update(kept_apart=0.0, min_written_apart=0.0)
     params["train_policy"]["training"]["epochs"] = 1
     params["train_ppm"]["min_updates"] = 0
     params["evaluate"].update(num_trees=2, num_rollouts=2)

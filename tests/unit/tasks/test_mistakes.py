@@ -147,7 +147,7 @@ MISTAKES: dict[str, tuple[Callable[[], None], list[str], tuple[str, ...]]] = {
     "rounds out of order": (param("rounds.r1.from", "r2"), stage("ingest"), ("r1", "r2")),
     "vLLM with float64": (param("engine.kind", "vllm"), stage("ingest"), ("dtype", "float32")),
     "heads that do not divide": (
-        param("bootstrap.model.architecture.num_heads", 3),
+        param("bootstrap.model.architecture.num_heads", 5),
         stage("ingest"),
         ("num_heads", "multiple"),
     ),
