@@ -75,8 +75,7 @@ def evolve() -> State[Any]:
                 if did_run := run_stages(round_id, stages, kept, environment):
                     push(did_run)
                 stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate, params.rounds)
-        if len(kept) == len(everything):
-            push(everything)  # an earlier run may have found the remote away
+        push(everything)  # once more: an earlier run may have found the remote away, or been killed before it sent
 
     return outcome(work)
 
