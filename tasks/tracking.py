@@ -77,7 +77,12 @@ def is_logged_by_a_flow() -> bool:
 
 def log_recorded(name: str) -> None:
     """Log the stage that has just run, by its address in dvc.lock."""
-    for run in recorded_runs(Path("dvc.lock"), {name}):
+    try:
+        runs = list(recorded_runs(Path("dvc.lock"), {name}))
+    except Exception as error:  # as above
+        print(f"tracking: {name}: {_one_line(error)}; later: python -m tasks track", file=sys.stderr)
+        return
+    for run in runs:
         log_stage(run)
 
 

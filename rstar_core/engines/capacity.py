@@ -37,8 +37,12 @@ def max_store_bytes() -> int:
 def bytes_per_token(model: Any) -> int:
     """Of the keys and values that ``model`` has of one token."""
     config = model.config
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * int(config.num_hidden_layers * config.num_key_value_heads * head_size * model.dtype.itemsize)
+    return 2 * int(config.num_hidden_layers * config.num_key_value_heads * model.dtype.itemsize) * head_size(config)
+
+
+def head_size(config: Any) -> int:
+    """Channels of one attention head, which not every configuration names."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _number(name: str, default: int) -> int:

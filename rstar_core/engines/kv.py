@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from rstar_core.engines.capacity import head_size
 from rstar_core.engines.encoding import Prompt
 
 _POSITIONS = 64  # a buffer grows by so many at least
@@ -26,8 +27,7 @@ class KvBuffer:
     is_compileable = False
 
     def __init__(self, config: Any, dtype: torch.dtype) -> None:
-        head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (config.num_hidden_layers, 2, 0, config.num_key_value_heads, 0, head_size)
+        shape = (config.num_hidden_layers, 2, 0, config.num_key_value_heads, 0, head_size(config))
         self._rows = torch.zeros(shape, dtype=dtype)
         self.lengths = torch.zeros(0, dtype=torch.long)
         self._writing = slice(0, 0)  # the rows of the forward pass in progress, and the position of each of its tokens

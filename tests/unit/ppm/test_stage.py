@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from rstar_core.config import Round, Seed, TrainPpm
+from rstar_core.config import Seed, TrainPpm
 from rstar_core.io import write_pairs, write_problems
 from rstar_core.ppm.model import is_null_ppm, load_ppm
 from rstar_core.types import PreferencePair, Problem, Step, StepKind
 from tasks.train_ppm import train_ppm
+from tests.unit.rounds import ROUND
 
 pytestmark = pytest.mark.slow  # each trains a PPM and its control
 
@@ -32,17 +33,6 @@ SECTION = TrainPpm.model_validate(
         "loss_scale": 2.0,
         "control": 1.0,
     }
-)
-ROUND = Round(
-    from_="r0",
-    guide="terminal",
-    num_candidates=1,
-    num_rollouts=1,
-    extra_rollouts=0,
-    mixed_rollouts=0,
-    num_trees=1,
-    has_ppm=True,
-    num_system_problems=None,
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import pytest
 
 from rstar_core.answers.equivalence import Verdict
-from rstar_core.config import Engine, Evaluate, Round, SandboxLimits, Search, Seed
+from rstar_core.config import Engine, Evaluate, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine
 from rstar_core.engines.capacity import TREES_VARIABLE
 from rstar_core.engines.scripted import ScriptedPolicy, ScriptedReward
@@ -23,6 +23,7 @@ from rstar_core.types import Candidate, Prediction, Problem, Question, SearchTre
 from tasks.accuracies import FLAT, GREEDY, SYSTEM, accuracies
 from tasks.evaluate import evaluate, frequency, reached
 from tests.unit.mcts.scripts import ToySandbox, answer, code, end, grow, priors
+from tests.unit.rounds import ROUND
 
 NEED_A_PPM = (
     *("policy_pass@1_paired", "system@N", "best@N", "majority@N", "pass@N", "flat@K", "flat_pass@K"),
@@ -214,17 +215,6 @@ SEARCH = Search(
 )
 LIMITS = SandboxLimits(wall_seconds=5.0, cpu_seconds=3, memory_mib=512, max_output_chars=200)
 EVALUATE = Evaluate(num_trees=4, num_candidates=1, num_rollouts=1, temperature=0.6, max_problems=None, num_judged=9)
-ROUND = Round(
-    from_="r2",
-    guide="ppm",
-    num_candidates=1,
-    num_rollouts=1,
-    extra_rollouts=0,
-    mixed_rollouts=0,
-    num_trees=1,
-    has_ppm=True,
-    num_system_problems=None,
-)
 PROBLEMS = [
     Problem("half", "What is 1 / 2?", "1/2", 1, "made", "MIT"),
     Problem("four", "What is 2 + 2?", "4", 1, "made", "MIT"),

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from rstar_core.config import Engine, Round, SandboxLimits, Search, Seed
+from rstar_core.config import Engine, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.engines.capacity import TREES_VARIABLE
 from rstar_core.engines.scripted import ScriptedPolicy
@@ -24,22 +24,13 @@ from rstar_core.shards import read_trees
 from rstar_core.types import Problem, Question, SearchTree, Step
 from tasks.synthesize import budget_of, synthesize
 from tests.unit.mcts.scripts import ToySandbox, answer, end
+from tests.unit.rounds import ROUND as EMPTY_ROUND
 
 ENGINE = Engine(kind="local", dtype="float32")
 SEARCH = Search(
     uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=1.0, top_p=1.0, num_parallel_leaves=1, settled_after=None
 )
-ROUND = Round(
-    from_="r0",
-    guide="terminal",
-    num_candidates=1,
-    num_rollouts=2,
-    extra_rollouts=0,
-    mixed_rollouts=0,
-    num_trees=2,
-    has_ppm=True,
-    num_system_problems=None,
-)
+ROUND = EMPTY_ROUND.model_copy(update={"num_rollouts": 2, "num_trees": 2})
 LIMITS = SandboxLimits(wall_seconds=5.0, cpu_seconds=3, memory_mib=512, max_output_chars=200)
 # The policy says 1/2 to everything; the first and the last problem have that value for an answer.
 PROBLEMS = [
