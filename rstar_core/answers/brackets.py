@@ -12,6 +12,7 @@ from rstar_core.answers.rational import as_rational
 MAX_CHARS = 400
 LIST = "list"
 SET = r"\{\}"
+UNION = r"\cup"
 INFINITIES = {r"\infty": "+oo", r"+\infty": "+oo", r"-\infty": "-oo"}
 BRACKET = re.compile(r"[(){}\[\],]")
 
@@ -20,7 +21,10 @@ Number = frozenset[tuple[Base, Fraction]]
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """``kind`` is the pair of brackets, or ``LIST`` for none. ``is_closed``: no letter stands in it."""
+    """``kind`` is the pair of brackets, ``UNION`` for several intervals, or ``LIST`` for none.
+
+    ``is_closed``: no letter stands in it.
+    """
 
     kind: str
     items: tuple[Number | Collection | str, ...]
@@ -28,7 +32,7 @@ class Collection:
 
     @property
     def has_order(self) -> bool:
-        return self.kind not in (LIST, SET)
+        return self.kind not in (LIST, SET, UNION)
 
     @property
     def is_pair(self) -> bool:
@@ -54,6 +58,10 @@ def as_collection(text: str) -> Collection | None:
     if kind == SET and not inside:
         return Collection(SET, (), is_closed=True)
     parts = _split(inside)
+    if UNION in text:
+        kind, parts = UNION, text.split(UNION)
+        if not all(part[:1] in ("(", "[") for part in parts):
+            return None
     if parts is None or (len(parts) < 2 and kind != SET) or (kind in ("[)", "(]") and len(parts) != 2):
         return None
     read = [_item(part) for part in parts]

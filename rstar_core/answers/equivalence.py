@@ -6,22 +6,32 @@ Answers are model-written: to a computer algebra system they are code, so none i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from importlib.metadata import version
 
-from rstar_core.answers.brackets import LIST, SET, Collection, as_collection
+from rstar_core.answers.brackets import LIST, SET, UNION, Collection, as_collection
 from rstar_core.answers.exact import Form, as_form, letters, without_name
-from rstar_core.answers.in_sandbox import LIBRARY, comparison
+from rstar_core.answers.in_sandbox import LIBRARY, Margins, comparison
+from rstar_core.answers.names import in_single_letters
 from rstar_core.answers.notation import MAX_CHARS, normalised
-from rstar_core.answers.rational import as_based_integer, as_percentage, as_rational, rounding_unit
-from rstar_core.answers.units import as_quantity
-from rstar_core.answers.wording import as_choices, is_choice, is_prose, is_word
+from rstar_core.answers.rational import as_based_integer, as_percentage, as_rational, float_noise, rounding_unit
+from rstar_core.answers.units import DIMENSIONS, Quantity, as_quantity
+from rstar_core.answers.wording import (
+    as_choices,
+    choice_with_text,
+    is_choice,
+    is_product,
+    is_prose,
+    is_word,
+    may_be_one,
+)
 from rstar_core.sandbox.base import Sandbox, Status
 
-GRADER_VERSION = f"4+math-verify-{version('math-verify')}"  # stored with verdicts; changes whenever one could
+GRADER_VERSION = f"5+math-verify-{version('math-verify')}"  # stored with verdicts; changes whenever one could
 
 
 class Verdict(StrEnum):
@@ -39,6 +49,7 @@ class Rule(StrEnum):
     EXACT = "exact"
     NORMALISED = "normalised"
     NUMBER = "number"
+    FLOAT = "float"  # one is the other, as far as a float's arithmetic can tell
     PRECISION = "precision"  # within what the problem allows
     ROUNDING = "rounding"  # one is the other, cut off after six digits or more: nobody said to what precision
     BASE = "base"
@@ -94,11 +105,16 @@ def ruling_on_normalised(gold: str, answer: str, tolerance: Fraction | None = No
         return Ruling(Verdict.DIFFERENT if gold or answer else Verdict.UNDECIDED, Rule.EMPTY)
     if gold == answer:
         return Ruling(Verdict.EQUAL, Rule.NORMALISED)
+    bare = without_labels(gold, answer)
+    if isinstance(bare, Ruling):
+        return bare
+    gold, answer = bare
+    if gold == answer:
+        return Ruling(Verdict.EQUAL, Rule.NORMALISED)
     return (
         _by_number(gold, answer, tolerance)
         or _by_base(gold, answer)
         or _by_percentage(gold, answer, tolerance)
-        or _by_quantity(gold, answer, tolerance)
         or _by_wording(gold, answer)
         or _by_form(gold, answer, tolerance)
         or _by_collection(gold, answer)
@@ -110,11 +126,19 @@ async def math_verify_ruling(gold: str, answer: str, sandbox: Sandbox, tolerance
     if max(len(gold), len(answer)) > MAX_CHARS:
         return Ruling(Verdict.UNDECIDED, Rule.TOO_LONG)
     first, second = sorted((normalised(gold), normalised(answer)))
-    unit = rounding_unit(first, second)
-    outcome = await sandbox.run([LIBRARY], comparison(first, second, unit, tolerance))
+    bare = without_labels(first, second)
+    if isinstance(bare, Ruling):
+        return bare
+    named = in_single_letters(*bare)
+    if named is None:
+        return Ruling(Verdict.UNDECIDED, Rule.WORDS)
+    margins = Margins(rounding_unit(*bare), tolerance, float_noise(*bare))
+    outcome = await sandbox.run([LIBRARY], comparison(*named, margins))
     if outcome.status in (Status.TIMEOUT, Status.OOM, Status.KILLED):
         return Ruling(Verdict.UNDECIDED, Rule.TIMEOUT)
     word = outcome.stdout.removesuffix("\n") if outcome.status is Status.OK else ""
+    if word == "different" and _differ_in_case(*bare):
+        return Ruling(Verdict.UNDECIDED, Rule.WORDS)
     return _SAID.get(word, Ruling(Verdict.UNDECIDED, Rule.UNREADABLE))
 
 
@@ -123,7 +147,73 @@ _SAID = {
     "different": Ruling(Verdict.DIFFERENT, Rule.MATH_VERIFY),
     "rounding": Ruling(Verdict.UNDECIDED, Rule.ROUNDING),
     "precision": Ruling(Verdict.EQUAL, Rule.PRECISION),
+    "float": Ruling(Verdict.EQUAL, Rule.FLOAT),
 }
+
+
+# --- labels: units, the letter of a choice ---------------------------------------------------------------------
+
+
+def without_labels(gold: str, answer: str) -> tuple[str, str] | Ruling:
+    """The two values, where a unit or a choice's letter stands beside one or both; a ruling if these decide."""
+    first, second = choice_with_text(gold), choice_with_text(answer)
+    if first or second:
+        return _without_choice(first or _choice(gold), second or _choice(answer))
+    one, other = as_quantity(gold), as_quantity(answer)
+    if one.unit is None and other.unit is None:
+        return gold, answer
+    if one.unit and other.unit:
+        return _without_units(one, other) if one.unit.is_sure or other.unit.is_sure else (gold, answer)
+    if letters_of(gold if one.unit is None else answer):
+        return gold, answer
+    if all(unit.is_sure for unit in (one.unit, other.unit) if unit):
+        return one.value, other.value
+    is_same = as_rational(one.value) == as_rational(other.value) is not None
+    return Ruling(Verdict.UNDECIDED, Rule.QUANTITY) if is_same else (gold, answer)
+
+
+def letters_of(text: str) -> str:
+    """The letters of ``text`` that are no LaTeX command's."""
+    return "".join(filter(str.isalpha, COMMAND.sub("", without_name(text)[1])))
+
+
+def _differ_in_case(first: str, second: str) -> bool:
+    """Only so: the constant of an integral may be written C or c, but H and h may be two heights."""
+    one, other = set(letters_of(first)), set(letters_of(second))
+    return one != other and {letter.lower() for letter in one} == {letter.lower() for letter in other}
+
+
+COMMAND = re.compile(r"\\[A-Za-z]+")
+
+
+def _choice(text: str) -> tuple[str, str]:
+    return (text, "") if is_choice(text) else ("", text)
+
+
+def _without_choice(first: tuple[str, str], second: tuple[str, str]) -> tuple[str, str] | Ruling:
+    """By the letters where both have one, else by what stands beside them."""
+    (letter, text), (other_letter, other_text) = first, second
+    if letter and other_letter:
+        if letter != other_letter:
+            return Ruling(Verdict.DIFFERENT, Rule.CHOICES)
+        return (text, other_text) if text and other_text else Ruling(Verdict.EQUAL, Rule.CHOICES)
+    return (text, other_text) if text and other_text else Ruling(Verdict.UNDECIDED, Rule.CHOICES)
+
+
+def _without_units(first: Quantity, second: Quantity) -> tuple[str, str] | Ruling:
+    """The values where the units are the same, else the numbers in one unit."""
+    one, other = first.unit, second.unit
+    if one is None or other is None or (one.dimensions, one.scale) == (other.dimensions, other.scale):
+        return first.value, second.value
+    number, other_number = as_rational(first.value), as_rational(second.value)
+    are_measured = all(name in DIMENSIONS for unit in (one, other) for name, _ in unit.dimensions)
+    if one.dimensions == other.dimensions and number is not None and other_number is not None:
+        return _ruling(number * one.scale == other_number * other.scale, Rule.QUANTITY)
+    if one.dimensions != other.dimensions and are_measured and one.dimensions and other.dimensions:
+        is_angle = {one.dimensions[0][0], other.dimensions[0][0]} == {"angle", "radian"}
+        return Ruling(Verdict.UNDECIDED if is_angle else Verdict.DIFFERENT, Rule.QUANTITY)
+    is_different = number is not None and other_number is not None and number != other_number
+    return Ruling(Verdict.DIFFERENT if is_different else Verdict.UNDECIDED, Rule.QUANTITY)
 
 
 # --- rules ----------------------------------------------------------------------------------------------------
@@ -133,7 +223,9 @@ def _by_number(gold: str, answer: str, tolerance: Fraction | None) -> Ruling | N
     first, second = as_rational(gold), as_rational(answer)
     if first is None or second is None:
         return None
-    unit = rounding_unit(gold, answer)
+    unit, noise = rounding_unit(gold, answer), float_noise(gold, answer)
+    if first != second and noise and abs(first - second) <= noise:
+        return Ruling(Verdict.EQUAL, Rule.FLOAT)
     if first != second and unit and abs(first - second) < unit and not _is_within(first, second, tolerance):
         return Ruling(Verdict.UNDECIDED, Rule.ROUNDING)
     return _ruling_on_numbers(first, second, tolerance, Rule.NUMBER)
@@ -168,29 +260,18 @@ def _by_percentage(gold: str, answer: str, tolerance: Fraction | None) -> Ruling
     return _ruling_on_numbers(first, second, tolerance, Rule.PERCENT)
 
 
-def _by_quantity(gold: str, answer: str, tolerance: Fraction | None) -> Ruling | None:
-    """Numbers with units, or one of them with a unit, which the other leaves out."""
-    first, second = as_quantity(gold), as_quantity(answer)
-    if first is None or second is None or not (first.is_sure or second.is_sure):
-        return None
-    if not (first.is_sure and second.is_sure) and not (first.scale and second.scale):
-        return None
-    if not first.unit or not second.unit or first.unit == second.unit:
-        return _ruling_on_numbers(first.number, second.number, tolerance, Rule.QUANTITY)
-    if first.scale and second.scale:
-        is_same_kind = first.dimension == second.dimension
-        return _ruling(is_same_kind and first.number * first.scale == second.number * second.scale, Rule.QUANTITY)
-    return Ruling(Verdict.UNDECIDED if first.number == second.number else Verdict.DIFFERENT, Rule.QUANTITY)
-
-
 def _by_wording(gold: str, answer: str) -> Ruling | None:
     first, second = as_choices(gold), as_choices(answer)
     if first and second and (first.is_list or second.is_list):
         return _ruling(first.letters == second.letters, Rule.CHOICES)
     if is_choice(gold) and is_choice(answer) and gold != answer:
         return Ruling(Verdict.DIFFERENT, Rule.CHOICES)
-    if is_word(gold) and is_word(answer) and sorted(gold) != sorted(answer):
-        return Ruling(Verdict.DIFFERENT, Rule.WORDS)
+    if (first and first.is_list and is_choice(answer)) or (second and second.is_list and is_choice(gold)):
+        return Ruling(Verdict.DIFFERENT, Rule.CHOICES)
+    if is_product(gold) and is_product(answer) and sorted(gold) == sorted(answer):
+        return Ruling(Verdict.EQUAL, Rule.EXACT_FORM)
+    if is_word(gold) and is_word(answer):
+        return Ruling(Verdict.UNDECIDED if may_be_one(gold, answer) else Verdict.DIFFERENT, Rule.WORDS)
     for one, other in ((gold, answer), (answer, gold)):
         if is_prose(one) and as_rational(other) is not None:
             return Ruling(Verdict.DIFFERENT, Rule.WORDS)
@@ -224,18 +305,32 @@ def _by_collection(gold: str, answer: str) -> Ruling | None:
             return Ruling(Verdict.DIFFERENT, Rule.COLLECTION)
     if first is None or second is None:
         return None
-    if first.kind != second.kind and {first.kind, second.kind} != {LIST, SET}:
-        are_pairs = first.is_pair and second.is_pair  # [3,-1] is neither the point nor the interval (3,-1)
-        return Ruling(Verdict.DIFFERENT, Rule.COLLECTION) if are_pairs else None
-    if first.has_order:
+    if first.has_order and second.has_order:
+        if first.kind != second.kind:
+            if first.items == second.items and len(first.items) > 2:
+                return Ruling(Verdict.EQUAL, Rule.COLLECTION)  # a program's list is a vector
+            are_pairs = first.is_pair and second.is_pair  # [3,-1] is neither the point nor the interval (3,-1)
+            return Ruling(Verdict.DIFFERENT if are_pairs else Verdict.UNDECIDED, Rule.COLLECTION)
         is_equal = first.items == second.items
-    elif first.is_plain and second.is_plain:
-        is_equal = set(first.items) == set(second.items)
     else:
-        return None
+        is_equal = Counter(first.items) == Counter(second.items)
+        if not is_equal and set(first.items) == set(second.items):
+            return Ruling(Verdict.UNDECIDED, Rule.COLLECTION)  # roots may be counted with their multiplicity
+        if is_equal and not _are_alike(first, second):
+            return Ruling(Verdict.UNDECIDED, Rule.COLLECTION)
+    if UNION in (first.kind, second.kind) and not is_equal:
+        return None  # an interval may be written in two parts
     if is_equal or (_is_closed(first, gold) and _is_closed(second, answer)):
         return _ruling(is_equal, Rule.COLLECTION)
     return None
+
+
+def _are_alike(first: Collection, second: Collection) -> bool:
+    """Lists and sets are; a program's list, in square brackets, is a list; a point is no set."""
+    kinds = {first.kind, second.kind}
+    if kinds <= {LIST, SET} or kinds == {UNION} or kinds == {LIST, "[]"}:
+        return True
+    return (kinds == {"[]", SET} and len(first.items) > 2) or (LIST in kinds and first.items == second.items)
 
 
 THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")  # (1,234) and 1, 234 may be the number to somebody

@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd
+from math import comb, factorial, gcd
+
+from rstar_core.answers.names import is_beside, is_run_of_variables
 
 MAX_CHARS = 200
 MAX_DEPTH = 20
@@ -27,7 +29,10 @@ Base = tuple[int, int, Monomial]  # a squarefree number under the root, the powe
 Form = dict[Base, Fraction]
 
 ONE: Base = (1, 0, ())
-TOKEN = re.compile(r"\d+(?:\.\d+)?|\.\d+|\\(?:frac|sqrt|pi|cdot|times)(?![A-Za-z])|[-+*/^(){} ]|[A-Za-z]", re.ASCII)
+MAX_FACTORIAL = 200
+TOKEN = re.compile(
+    r"\d+(?:\.\d+)?|\.\d+|\\(?:frac|sqrt|pi|cdot|times|binom)(?![A-Za-z])|[-+*/^(){}! ]|[A-Za-z]+", re.ASCII
+)
 LETTERS_ONLY = re.compile(r"[A-Za-z ]+")
 NAMED = re.compile(r"([A-Za-z])=(.+)")
 FUNCTIONS = frozenset("fghFGHP")  # before a bracket: no product
@@ -68,11 +73,20 @@ def _tokens(text: str) -> list[str]:
     for match in TOKEN.finditer(text):
         if match.start() != end:
             raise _Unknown
-        found.append(match.group())
+        found += _names(match, text) if match.group().isalpha() else [match.group()]
         end = match.end()
     if end != len(text):
         raise _Unknown
     return found
+
+
+def _names(run: re.Match[str], text: str) -> list[str]:
+    """Letters in a row, ``2xy``: one name each, or all together one name, ``2AB``."""
+    if not is_run_of_variables(run, text):
+        if len(run.group()) > 1 and run.group().isupper() and not is_beside(" (", run, text):
+            return [run.group()]
+        raise _Unknown
+    return list(run.group())
 
 
 @dataclass(slots=True)
@@ -124,6 +138,8 @@ class _Reader:
         before = self.tokens[self.place - 1]
         if self.next in TIMES:
             self.take()
+            if self.next == " ":  # the end of \cdot
+                self.take()
             return
         has_space = self.next == " "
         if has_space:
@@ -133,6 +149,11 @@ class _Reader:
 
     def power(self) -> Form:
         base = self.atom()
+        if self.next == "!":
+            self.take()
+            base = {ONE: Fraction(factorial(_count(base)))}
+            if self.next == "!":
+                raise _Unknown
         if self.next != "^":
             return base
         self.take()
@@ -161,11 +182,13 @@ class _Reader:
         if token == r"\frac":
             top = self.braced()
             return _multiplied(top, _inverse(self.braced()))
+        if token == r"\binom":
+            return _binomial(self.braced(), self.braced())
         if token == "(":
             inside = self.sum()
             self.take(")")
             return inside
-        if token.isalpha() and token not in "iI" and not (token in FUNCTIONS and self.next == "("):
+        if token[0].isalpha() and token not in ("i", "I") and not (token in FUNCTIONS and self.next == "("):
             return {(1, 0, ((token, 1),)): Fraction(1)}
         raise _Unknown
 
@@ -218,14 +241,21 @@ def _checked(terms: Iterator[tuple[Base, Fraction]]) -> Form:
     for base, value in terms:
         form[base] = form.get(base, Fraction(0)) + value
     form = {base: value for base, value in form.items() if value}
-    bits = (max(value.numerator.bit_length(), value.denominator.bit_length()) for value in form.values())
-    if len(form) > MAX_TERMS or max(bits, default=0) > MAX_BITS:
+    if len(form) > MAX_TERMS or max(map(_num_bits, form.values()), default=0) > MAX_BITS:
         raise _Unknown
     return form
 
 
+def _num_bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
 def _power(base: Form, exponent: int) -> Form:
-    if abs(exponent) > MAX_POWER or (not base and exponent <= 0):
+    if not base and exponent <= 0:
+        raise _Unknown
+    if len(base) == 1 and ONE in base and abs(exponent) * _num_bits(base[ONE]) <= MAX_BITS:
+        return {ONE: base[ONE] ** exponent}
+    if abs(exponent) > MAX_POWER:
         raise _Unknown
     result: Form = {ONE: Fraction(1)}
     for _ in range(abs(exponent)):
@@ -243,6 +273,19 @@ def _inverse(form: Form) -> Form:
     first, second = form.items()
     conjugate = {first[0]: first[1], second[0]: -second[1]}
     return _multiplied(conjugate, _inverse(_multiplied(form, conjugate)))
+
+
+def _count(form: Form) -> int:
+    """A small whole number that is not negative."""
+    value = form.get(ONE, Fraction(0))
+    if len(form) > 1 or (form and ONE not in form) or value.denominator != 1 or not 0 <= value <= MAX_FACTORIAL:
+        raise _Unknown
+    return value.numerator
+
+
+def _binomial(top: Form, bottom: Form) -> Form:
+    value = comb(_count(top), _count(bottom))
+    return {ONE: Fraction(value)} if value else {}
 
 
 def _root(form: Form) -> Form:

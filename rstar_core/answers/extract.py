@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-BOX_OPENS = re.compile(r"\\boxed\s*\{")
+BOX_OPENS = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
+BARE_BOX = re.compile(r"\\boxed\s+(?P<inside>[^\s{}$\\]+)")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # a backslash takes the next character with it, so \{ is no brace
 JOINS = re.compile(r"[\s$]*(?:(?P<mark>[,;])|,?[\s$]*(?:\\text\{\s*)?(?P<word>and|or)(?:\s*\})?)[\s$]*")
 

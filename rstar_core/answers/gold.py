@@ -8,14 +8,13 @@ from rstar_core.answers.exact import as_form, without_name
 from rstar_core.answers.notation import MAX_CHARS, normalised
 from rstar_core.answers.rational import as_based_integer, as_percentage, as_rational
 from rstar_core.answers.units import as_quantity
-from rstar_core.answers.wording import as_choices, is_choice, is_prose
+from rstar_core.answers.wording import as_choices, is_choice, is_prose, is_word
 from rstar_core.sandbox.base import Sandbox
 
 READERS = (
     (as_rational, Rule.NUMBER),
     (as_based_integer, Rule.BASE),
     (as_percentage, Rule.PERCENT),
-    (as_quantity, Rule.QUANTITY),
     (as_choices, Rule.CHOICES),
     (as_form, Rule.EXACT_FORM),
     (as_collection, Rule.COLLECTION),
@@ -38,9 +37,9 @@ def cheap_gold_ruling(gold: str) -> Ruling | None:
     text = normalised(gold)
     if not text:
         return Ruling(Verdict.UNDECIDED, Rule.EMPTY)
-    if is_choice(text) or is_prose(text):
+    if is_choice(text) or is_word(text) or is_prose(text):
         return Ruling(Verdict.EQUAL, Rule.WORDS)
-    _, text = without_name(text)
+    _, text = without_name(as_quantity(text).value)
     for read, rule in READERS:
         if read(text) is not None:
             return Ruling(Verdict.EQUAL, rule)

@@ -7,19 +7,26 @@ precision or undecided. Anything else it might print or do is no verdict.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 # Decimals become exact fractions, because math-verify compares floats to six places only: sqrt(2)/10^7 would be 0.
 LIBRARY = r"""
+from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Basic, E, Expr, Float, I, MatrixBase, Rational, Symbol
 
+# Units are off already; math-verify would take 5M and 5th for 5.
+READING = LatexExtractionConfig(
+    normalization_config=NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
+    )
+)
 SET_RELATIONS = dict(allow_set_relation_comp=True, timeout_seconds=None)
 CONSTANTS = {"i": I, "e": E}
 
 def read(text):
-    found = parse(f"${text}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=None)
-    found = found or parse(text, parsing_timeout=None)
+    found = parse(f"${text}$", extraction_config=[READING], parsing_timeout=None)
     return list(map(exact, found)) if any(isinstance(item, (Basic, MatrixBase)) for item in found) else []
 
 def exact(item):
@@ -44,6 +51,16 @@ def constants(items):
 def with_constants(items):
     return [item.subs(constants(items)).doit() if isinstance(item, Basic) else item for item in items]
 
+def is_nonzero(value, point={}):
+    # Rounding noise is another at every precision, a number stays: 10^25 and sqrt(10^50 + 1) are 5e-26 apart.
+    for digits in ((40,) if point else (40, 400)):
+        once, again = value.evalf(digits, subs=point), value.evalf(2 * digits, subs=point, maxn=4 * digits)
+        if not once.is_finite or not again.is_finite:
+            raise ValueError("no number")
+        if abs(again) > 0 and abs(once - again) < abs(again) * Rational(1, 10**8):
+            return True
+    return False
+
 def relation_at(first, second, shift):
     # 1: their values differ at a point, 0: they agree there, None: no values. Simplifying a difference takes far
     # longer. Letters that are mostly whole numbers stay whole, because (-1)^n is cos(n pi) for these only.
@@ -56,12 +73,30 @@ def relation_at(first, second, shift):
         for place, one in enumerate(symbols)
     }
     try:
-        value, other = first.evalf(30, subs=point), second.evalf(30, subs=point)
-        gap, scale = abs(value - other), abs(value) + abs(other)
-        is_apart = gap > scale * Rational(1, 10**12) + Rational(1, 10**25)
-        return int(bool(is_apart)) if gap.is_finite and scale.is_finite else None
+        return int(is_nonzero(first - second, point))
     except Exception:
         return None
+
+def numbers(item):
+    # The largest parts that are numbers.
+    if isinstance(item, MatrixBase):
+        return {number for entry in item for number in numbers(entry)}
+    if isinstance(item, Expr) and not item.free_symbols:
+        return {item} if item.is_finite else set()
+    return {number for part in getattr(item, "args", ()) for number in numbers(part)}
+
+def has_merged(first, second):
+    # Is a number of one only nearly one of the other? math-verify compares to six places in lists and intervals.
+    try:
+        one, other = numbers(first[0]), numbers(second[0])
+        return any(
+            all(is_nonzero(number - near) for near in there)
+            and any(abs((number - near).evalf(30)) < Rational(1, 10**4) * (1 + abs(number.evalf(30))) for near in there)
+            for here, there in ((one, other), (other, one))
+            for number in here
+        )
+    except Exception:
+        return True
 
 def distance(first, second):
     # None where these are no two numbers.
@@ -71,7 +106,7 @@ def distance(first, second):
     except Exception:
         return None
 
-def decide(first, second, unit, tolerance):
+def decide(first, second, unit, tolerance, noise):
     is_itself = first == second
     first, second = read(first), read(second)
     if is_itself:  # what was read decides, not the text, which parse returns beside it
@@ -81,7 +116,13 @@ def decide(first, second, unit, tolerance):
     has_constants = constants(first) or constants(second)
     verdicts = [False] if not has_constants and relation_at(first, second, 0) == 1 else both_ways(first, second)
     if True not in verdicts and has_constants:
-        verdicts += both_ways(with_constants(first), with_constants(second))
+        first, second = with_constants(first), with_constants(second)
+        verdicts += both_ways(first, second)
+    if True in verdicts and not is_itself:
+        relation = relation_at(first, second, 1)
+        if relation is None and has_merged(first, second):
+            return "undecided"
+        verdicts = verdicts if relation != 1 else [False]
     if True in verdicts:
         return "equal"
     if None in verdicts:
@@ -93,6 +134,8 @@ def decide(first, second, unit, tolerance):
     apart = distance(first, second)
     if tolerance and apart is not None and apart <= tolerance:
         return "precision"
+    if noise and apart is not None and apart <= noise:
+        return "float"
     return "rounding" if unit and apart is not None and apart < unit else "different"
 """
 
@@ -141,7 +184,7 @@ def _warm_up() -> Iterator[str]:
     yield LIBRARY
     for start in range(0, len(_KINDS), _KINDS_PER_STEP):
         kinds = _KINDS[start : start + _KINDS_PER_STEP]
-        yield "\n".join(f"decide({first!r}, {second!r}, None, None)" for first, second in kinds)
+        yield "\n".join(f"decide({first!r}, {second!r}, None, None, None)" for first, second in kinds)
     yield "import gc\ngc.collect()\ngc.freeze()"
 
 
@@ -150,12 +193,19 @@ def _warm_up() -> Iterator[str]:
 WARM_UP = tuple(_warm_up())
 
 
-def comparison(first: str, second: str, unit: Fraction | None, tolerance: Fraction | None) -> str:
-    """The second step, with its texts as literals.
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How far a rounded decimal may be off, what the problem allows, and what a float's arithmetic may miss."""
 
-    ``unit`` is how far a rounded decimal may be off, None for no decimal; ``tolerance`` what the problem allows.
-    """
-    return f"print(decide({first!r}, {second!r}, {_literal(unit)}, {_literal(tolerance)}))"
+    unit: Fraction | None
+    tolerance: Fraction | None
+    noise: Fraction | None
+
+
+def comparison(first: str, second: str, margins: Margins) -> str:
+    """The second step, with its texts as literals."""
+    numbers = ", ".join(map(_literal, (margins.unit, margins.tolerance, margins.noise)))
+    return f"print(decide({first!r}, {second!r}, {numbers}))"
 
 
 def _literal(number: Fraction | None) -> str:

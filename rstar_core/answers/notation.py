@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Iterable
+from fractions import Fraction
 
+from rstar_core.answers.characters import in_latex, with_backslashes
 from rstar_core.answers.extract import unboxed
+from rstar_core.answers.printed import as_latex
+from rstar_core.answers.rational import FLOAT_NOISE, MAX_FLOAT_DIGITS, MIN_FLOAT_DIGITS
 
 MAX_CHARS = 2000  # no answer worth having is longer, and every step below is quick up to here
 
+Rules = tuple[tuple[re.Pattern[str], str], ...]
+
+
+def _rules(rows: Iterable[tuple[str, str]]) -> Rules:
+    return tuple((re.compile(pattern), replacement) for pattern, replacement in rows)
+
+
 # (?<!\\) leaves the row break of a matrix, two backslashes, alone.
-SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
+FRAME = _rules(
+    (
         (r"^(?:\\text\s*\{)?(?i:(?:therefore|thus|hence|so),? )?(?i:the (?:final )?answer is):?\s*\}?\s*", ""),
-        (r"^\s*\$?\s*\\approx(?![A-Za-z])", ""),
-        (r"(?<!\\)\\[()\[\]]|\\?\$", ""),  # math delimiters, and the dollar of a price
+        (r"^(?:(?<!\\)\$)?\s*(?:=|\\approx(?![A-Za-z]))\s*", ""),
+        (r"^([+-]?)\s*(?:\\?\$|USD )\s*([+-]?(?:\d[\d,]*)?\.?\d+(?: [a-z]+illion| thousand)?)\.?$", r"\1\2 dollars"),
+        (r"^([+-]?)\s*€\s*([+-]?[\d.,]*\d)\.?$", r"\1\2 euros"),
+        (r"^([+-]?)\s*£\s*([+-]?[\d.,]*\d)\.?$", r"\1\2 gbp"),
+        (r"(?<!\\)\\[()\[\]]|\\?\$", ""),  # math delimiters
+        (r"^(?i:option|choice)\s+\(?([A-H])\)?\.?$", r"\1"),
+        (r"(?<=[\d}])\s*(?:\\text\s*\{\s*)?per ?cent\s*\}?$", "%"),
+    )
+)
+SPELLING = _rules(
+    (
         (r"\\(?:left|right|displaystyle|limits)(?![A-Za-z])", ""),
         (r"(?<!\\)\\!\s*", ""),
         (r"(?<=\d)\{,\}(?=\d{3})", ","),
@@ -26,17 +45,24 @@ SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(\\frac\s*\{[^{}]*\})\s*(\d|[A-Za-z]|\\pi(?![A-Za-z]))", r"\1{\2}"),
         (r"\\sqrt\s*(\d)", r"\\sqrt{\1}"),
         (r"([_^])\{(\w)\}", r"\1\2"),
-        (r"\\leq(?![A-Za-z])", r"\\le"),
-        (r"\\geq(?![A-Za-z])", r"\\ge"),
+        (r";", ","),
+        (r"\\(?:mathbf|boldsymbol|vec)\s*\{([A-Za-z])\}", r"\1"),
+        (r"\\leq(?:slant)?(?![A-Za-z])", r"\\le"),
+        (r"\\geq(?:slant)?(?![A-Za-z])", r"\\ge"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
+        (r"(?<![A-Za-z\\{])((?:arc)?(?:sin|cos|tan|cot)|sec|csc|(?:sin|cos|tan)h|ln|log)(?![A-Za-z}])", r"\\\1"),
         (r"\\%", "%"),
+        (r"\^\{\s*\\circ\s*\}", r"^\\circ"),
+        (r"(?<![A-Za-z\\])oo(?![A-Za-z])", r"\\infty"),
+        (r"^(\d{1,3}) (\d{3})(?: (\d{3}))?(?: (\d{3}))?$", r"\1\2\3\4"),  # 10 000
+        (r"<=", r"\\le "),
+        (r">=", r"\\ge "),
         (r"\\(sin|cos|tan|cot|sec|csc)\s*\(?(\d{1,4})\s*\^\s*\{?\\circ\}?\)?", r"\\\1(\\frac{\2\\pi}{180})"),
         (r"^\\\{\s*([a-z])\s*(?::|\||\\mid(?![A-Za-z]))\s*([^{}]*(?:[<>]|\\[lg]e(?![A-Za-z]))[^{}]*)\\\}$", r"\2"),
     )
 )
-SPACING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
+SPACING = _rules(
+    (
         (r"\s+", " "),
         (r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", ""),  # a space tells nothing unless it parts two words or numbers
         (r"(\\[A-Za-z]+) (?![A-Za-z])", r"\1"),
@@ -44,36 +70,106 @@ SPACING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 WHOLE_ANSWER_WRAPPERS = (
-    re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed)\{([^{}]*)\}"),
+    re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed|fbox|framebox|underline)\{([^{}]*)\}"),
     re.compile(r"\{([^{},]*)\}"),
     re.compile(r"\(([A-Za-z])\)"),  # a choice: (A)
 )
 NESTED_NUMBER = re.compile(r"(\(+)([+-]?[\d.]+)(\)+)")
 # A comma with a space is a list's, and so is one inside brackets: (1,234) is a pair.
 THOUSANDS = re.compile(r"(?<![\d,.(\[{])[1-9]\d{0,2}(?:,\d{3})+(?![\d,)\]}])")
-WORD = re.compile(r"[A-Za-z]?[a-z]{2,}(?: [A-Za-z]+)*|[Nn]o")  # not ABC: capitals may be points or quantities
+WORD = re.compile(
+    r"[A-Za-z]?[a-z]{2,}(?: [A-Za-z]+)*|[A-Z]?[a-z]+(?: [A-Za-z]+)+|[Nn]o"
+)  # not ABC: capitals may be points or quantities
+
+
+MARKUP = re.compile(r"(?P<mark>\*\*|__|`+|\*(?=[^*]+\*$))(?P<inside>.+)(?P=mark)\.?", re.DOTALL)
+GROUPED = re.compile(r"(?<![\w.])\d{1,3}(?:_\d{3})+(?!\w)")  # 1_000 of a program; 1011_2 has its base
+MIXED = re.compile(r"^([+-]?\d{1,9}) (?:and )?(\d{1,9})/(\d{1,9})(?=$| ?[A-Za-z\\])")
+SCALED = re.compile(r"^([+-]?\d{1,30}(?:\.\d{1,30})?) ?(?:\\text\{ ?)?(hundred|thousand|[mbtr]+illion|dozen)\b\}?")
+SCALES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+OR = re.compile(r"\\text\{ ?(?i:or) ?\}|(?<=[A-Za-z0-9]) or (?=[A-Za-z0-9])|\\(?:lor|vee)(?![A-Za-z])")
+VALUE = r"[^<>=,\\]*(?:\\(?!le|ge|in|text)[A-Za-z]+[^<>=,\\]*)*"
+LESS = r"(?P<%s><|\\le(?![A-Za-z])) ?"
+BELOW = re.compile(rf"(?P<letter>[a-z]){LESS % 'sign'}(?P<value>{VALUE})")
+ABOVE = re.compile(rf"(?P<letter>[a-z])(?P<sign>>|\\ge(?![A-Za-z])) ?(?P<value>{VALUE})")
+BETWEEN = re.compile(rf"(?P<low>{VALUE}){LESS % 'first'}(?P<letter>[a-z]){LESS % 'second'}(?P<high>{VALUE})")
+NOISY = re.compile(r"(?<![\w.])\d{0,17}\.\d{8,25}(?![\w.])")  # 0.1 + 0.2 is 0.30000000000000004
+MAX_MEANT_DIGITS = 10
 
 
 def normalised(text: str) -> str:
     """``text`` in the one spelling, for comparison only. Texts over ``MAX_CHARS`` come back as they are."""
     if len(text) > MAX_CHARS:
         return text
-    text = unboxed("".join(map(_plain_character, text)).strip())
-    for pattern, replacement in SPELLING:
-        text = pattern.sub(replacement, text)
+    text = unboxed(_unmarked(in_latex(with_backslashes(text)).strip()))
+    text = unboxed(_replaced(text, FRAME).strip())
+    text = as_latex(GROUPED.sub(lambda match: match.group().replace("_", ""), text))
+    text = _replaced(text, SPELLING)
     text = THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
-    for pattern, replacement in SPACING:
-        text = pattern.sub(replacement, text)
-    text = _unwrapped(text.strip())
+    text = _unwrapped(_replaced(text, SPACING).strip())
+    text = SCALED.sub(_scaled, MIXED.sub(r"\1\\frac{\2}{\3}", NOISY.sub(_without_noise, text)))
+    text = _as_union(text)
     return text.casefold() if WORD.fullmatch(text) else text
 
 
-def _plain_character(character: str) -> str:
-    """ASCII for any script's digit, nothing for what can't be seen."""
-    digit = unicodedata.decimal(character, None)
-    if digit is not None:
-        return str(digit)
-    return "" if unicodedata.category(character) == "Cf" else character
+def _replaced(text: str, rules: Rules) -> str:
+    for pattern, replacement in rules:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _unmarked(text: str) -> str:
+    """Without Markdown's marks around all of it."""
+    match = MARKUP.fullmatch(text)
+    return match["inside"].strip() if match and match["mark"] not in match["inside"] else text
+
+
+def _scaled(match: re.Match[str]) -> str:
+    """5 million is 5000000."""
+    if match[2] not in SCALES:
+        return match.group()
+    number = Fraction(match[1]) * SCALES[match[2]]
+    return str(number) if number.denominator == 1 else match.group()
+
+
+def _without_noise(match: re.Match[str]) -> str:
+    """The short decimal that a float's arithmetic missed by its last digits; any other number is left as it is."""
+    text = match.group()
+    digits = text.replace(".", "").lstrip("0")
+    if not MIN_FLOAT_DIGITS <= len(digits) <= MAX_FLOAT_DIGITS:
+        return text
+    number = Fraction(text)
+    places = MAX_MEANT_DIGITS - len(digits) + len(text.partition(".")[2])
+    meant = round(number * 10**places) / Fraction(10**places)
+    return _decimal(meant) if abs(meant - number) <= FLOAT_NOISE * number else text
+
+
+def _decimal(number: Fraction) -> str:
+    """A decimal of few digits, written without an exponent."""
+    text = f"{number.numerator * 10**20 // number.denominator:021}"
+    return f"{text[:-20]}.{text[-20:]}".rstrip("0").rstrip(".")
+
+
+def _as_union(text: str) -> str:
+    """``x<1 or x>4`` as the union of its intervals."""
+    parts = OR.split(text)
+    if len(parts) < 2 or not ("<" in text or ">" in text or "\\le" in text or "\\ge" in text):
+        return text
+    read = [_interval(part) for part in parts]
+    letters = {letter for letter, _ in read}
+    return r"\cup ".join(interval for _, interval in read) if len(letters) == 1 and "" not in letters else text
+
+
+def _interval(text: str) -> tuple[str, str]:
+    """An inequality's letter and interval; two empty texts for anything else."""
+    if match := BETWEEN.fullmatch(text):
+        opening, closing = ("(" if match[sign] == "<" else "[" for sign in ("first", "second"))
+        return match["letter"], f"{opening}{match['low']},{match['high']}{')' if closing == '(' else ']'}"
+    if match := BELOW.fullmatch(text):
+        return match["letter"], rf"(-\infty,{match['value']}{')' if match['sign'] == '<' else ']'}"
+    if match := ABOVE.fullmatch(text):
+        return match["letter"], rf"{'(' if match['sign'] == '>' else '['}{match['value']},\infty)"
+    return "", ""
 
 
 def _unwrapped(text: str) -> str:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from rstar_core.answers.notation import normalised
 from rstar_core.answers.rational import as_rational
-from rstar_core.answers.units import as_quantity
+from rstar_core.answers.units import number_with_unit
 
 NUMERALS = {name: count for count, name in enumerate("one two three four five six seven eight".split(), start=1)}
 COUNT = rf"(?P<count>[1-8]|{'|'.join(NUMERALS)})"
@@ -29,12 +29,12 @@ def stated_tolerance(text: str, answer: str) -> Fraction | None:
     """
     decimal = normalised(answer)
     match = DECIMAL.search(decimal)
-    quantity = as_quantity(decimal.removesuffix("%"))
-    if match is None or quantity is None:
+    number = number_with_unit(decimal.removesuffix("%"))
+    if match is None or number is None:
         return None
     num_places = _places(text)
     if num_places is None and (found := SIGNIFICANT.search(text)):
-        num_places = _count(found["count"]) - _magnitude(quantity.number)
+        num_places = _count(found["count"]) - _magnitude(number)
     if num_places is None or not len(match[1]) <= num_places:
         return None
     return Fraction(1, 2 * 10**num_places)

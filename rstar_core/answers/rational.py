@@ -14,13 +14,17 @@ PLAIN = re.compile(SIGN + DECIMAL, re.ASCII)
 DIVISION = re.compile(SIGN + DECIMAL + "/" + SIGN + DECIMAL, re.ASCII)
 FRACTION = re.compile(SIGN + r"\\frac\{" + SIGN + DECIMAL + r"\}\{" + SIGN + DECIMAL + r"\}", re.ASCII)
 MIXED = re.compile(SIGN + r"(\d+)\\frac\{(\d+)\}\{(\d+)\}", re.ASCII)
+REPEATING = re.compile(SIGN + r"(\d*)\.(\d*)\\(?:overline|bar|dot)\{(\d+)\}", re.ASCII)
 POWER = r"10\^(?:\{([+-]?\d{1,4})\}|(\d))"
 SCIENTIFIC = re.compile(SIGN + r"(?:" + DECIMAL + r"(?:\\times|\\cdot|\*))?" + POWER, re.ASCII)
 E_NOTATION = re.compile(SIGN + DECIMAL + r"[eE]([+-]?\d{1,4})", re.ASCII)
 PERCENT = re.compile(r"(.+)%")
 MIN_ROUNDED_DIGITS = 6  # fewer tell nothing: 3.14 is no pi
 MAX_ROUNDED_DIGITS = 15  # of a float; what follows is noise
-BASED = re.compile(r"(\w+)_(?:(\d)|\{(\d\d)\})", re.ASCII)
+MIN_FLOAT_DIGITS, MAX_FLOAT_DIGITS = 15, 17  # that a float prints where its number has no short decimal
+FLOAT_NOISE = Fraction(8, 2**52)  # of the number: a few units of a float's last place
+# Not a_{12}, which is a term of a sequence.
+BASED = re.compile(r"((?=\w*\d)[0-9A-Za-z]+|[A-Z]{2,})_(?:(\d)|\{(\d\d)\})", re.ASCII)
 
 
 def as_rational(text: str) -> Fraction | None:
@@ -34,10 +38,27 @@ def as_rational(text: str) -> Fraction | None:
     if match := FRACTION.fullmatch(text):
         sign = "-" if [match[1], match[2], match[4]].count("-") % 2 else "+"
         return _signed(sign, _quotient(Fraction(match[3]), Fraction(match[5])))
+    if match := REPEATING.fullmatch(text):
+        start = Fraction(f"{match[2] or 0}.{match[3] or 0}")
+        return _signed(match[1], start + Fraction(int(match[4]), (10 ** len(match[4]) - 1) * 10 ** len(match[3])))
     if match := MIXED.fullmatch(text):
         part = _quotient(Fraction(match[3]), Fraction(match[4]))
         return None if part is None else _signed(match[1], int(match[2]) + part)
     return _scientific(text)
+
+
+def float_noise(*texts: str) -> Fraction | None:
+    """How far a float's print may be off the number that its program meant; None where no text is one.
+
+    A text of 15 to 17 significant digits, and no more than one: two of them are two numbers.
+    """
+    sizes = [abs(Fraction(text)) for text in texts if _is_float(text)]
+    return sizes[0] * FLOAT_NOISE if len(sizes) == 1 else None
+
+
+def _is_float(text: str) -> bool:
+    digits = text.lstrip("+-").replace(".", "").lstrip("0")
+    return "." in text and bool(PLAIN.fullmatch(text)) and MIN_FLOAT_DIGITS <= len(digits) <= MAX_FLOAT_DIGITS
 
 
 def rounding_unit(*texts: str) -> Fraction | None:

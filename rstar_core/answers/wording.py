@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rstar_core.answers.names import FUNCTIONS, MAX_VARIABLES, WORDS
+
 CHOICE_LIST = re.compile(r"\(?[A-H]\)?(?:(?:,|;| and | or |, and )\(?[A-H]\)?)+")
 CHOICE = re.compile(r"[A-H]")
 JOINED_CHOICES = re.compile(r"[A-H]{2,8}")
-WORD = re.compile(r"[A-Za-z]{3,}", re.ASCII)
+CHOICE_WITH_TEXT = re.compile(
+    r"(?:option |choice |answer )?(?:\\(?:text|textbf|textrm|mathrm|mathbf)\{)?\(?(?P<letter>[A-H])"
+    r"(?:[).:]\}?|\}\)?[).:]?)(?P<text>.+)",
+    re.IGNORECASE,
+)
+WORD = re.compile(r"[A-Za-z]{2,}", re.ASCII)
 PROSE = re.compile(r"[A-Za-z][A-Za-z ,.'!-]*", re.ASCII)
 # Words that may be a number, or no number at all, to somebody.
 NUMERIC_WORDS = frozenset(
@@ -39,9 +46,28 @@ def is_choice(text: str) -> bool:
     return bool(CHOICE.fullmatch(text))
 
 
+def choice_with_text(text: str) -> tuple[str, str] | None:
+    """The letter and the text of ``(B) 9`` or ``B: 9``."""
+    match = CHOICE_WITH_TEXT.fullmatch(text) if len(text) <= 200 else None
+    if match is None or not is_choice(match["letter"]) or is_choice(match["text"]):
+        return None
+    return match["letter"], match["text"]
+
+
 def is_word(text: str) -> bool:
-    """One word that is no number and no function."""
-    return bool(WORD.fullmatch(text)) and text.casefold() not in NUMERIC_WORDS
+    """Letters in a row that are no number and no function."""
+    return bool(WORD.fullmatch(text)) and text.casefold() not in NUMERIC_WORDS and text.casefold() not in FUNCTIONS
+
+
+def is_product(text: str) -> bool:
+    """Two small letters that are no word: ``xy``."""
+    return len(text) == 2 and bool(WORD.fullmatch(text)) and text.islower() and is_word(text) and text not in WORDS
+
+
+def may_be_one(first: str, second: str) -> bool:
+    """Can two different words be the same after all? Few small letters may be a product, capitals a segment."""
+    are_names = (first.isupper() and second.isupper()) or (max(len(first), len(second)) <= MAX_VARIABLES)
+    return are_names and sorted(first.casefold()) == sorted(second.casefold())
 
 
 def is_prose(text: str) -> bool:

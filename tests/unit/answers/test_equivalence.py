@@ -74,7 +74,6 @@ def test_different(bench: Bench, gold: str, answer: str) -> None:
     "answer",
     [
         "9^{9^{9^{9}}}",
-        "10**10**10",
         "\x00",
         "?",
         "(" * 3000 + "5" + ")" * 3000,

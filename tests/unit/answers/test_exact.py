@@ -26,6 +26,10 @@ from rstar_core.answers.exact import as_form
         ("n(n+1)/2", r"\frac{n^2+n}{2}"),
         ("0x", "0"),
         ("-2^2", "-4"),
+        ("5!", "120"),
+        (r"\binom{6}{2}", "15"),
+        (r"\frac{1}{2^{90}}", "2^{-90}"),
+        ("2AB", r"AB\cdot 2"),
     ],
 )
 def test_one_form(text: str, other: str) -> None:
@@ -35,8 +39,8 @@ def test_one_form(text: str, other: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["1/2x", r"2\frac{1}{2}", "1 2", "x^10", "2^34", "f(x)", "3i", "word", "x y", "", "1/0", r"\frac{1}{x-x}", "0^0",
-     r"\sqrt{-1}", r"\sqrt{x}", r"\sqrt[3]{8}", r"\frac{1}{x+1}", "x=5", "5!", "(1", "1)", "2^{x}", "--1", "2^{65}",
-     r"\sin x"],
+     r"\sqrt{-1}", r"\sqrt{x}", r"\sqrt[3]{8}", r"\frac{1}{x+1}", "x=5", "300!", "(1", "1)", "2^{x}", "--1", "x^{65}",
+     "7^{2000}", r"\sin x"],
 )  # fmt: skip
 def test_no_form(text: str) -> None:
     assert as_form(text) is None
