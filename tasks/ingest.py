@@ -20,7 +20,7 @@ from rstar_core.io import write_demonstrations, write_json, write_problems, writ
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.journal.sharded import by_shard
-from rstar_core.problems.filters import Duplicate, Entry, Rejection, make_disjoint
+from rstar_core.problems.filters import Duplicate, Entry, Rejection, check_bad_fraction, make_disjoint, near_copies
 from rstar_core.problems.load import Loaded, load_source
 from rstar_core.progress import Progress
 from rstar_core.publishing import publish
@@ -66,7 +66,8 @@ def ingest(
     golds = sorted({entry.problem.answer for entries in disjoint.values() for entry in entries})
     with closing(open_journal(_key(ingest, golds))) as journal:
         rulings = asyncio.run(gold_rulings(golds, journal))
-        kept, unreadable = gradable(disjoint, rulings)
+        kept, unreadable = gradable(near_copies(disjoint), rulings)
+        check_readable(ingest, loaded, unreadable, rulings)
         bad = _unique(row for one in loaded for row in one.bad)
         without_program = _unique(row for one in loaded for row in one.without_program)
         ungradable = [Rejection(one.file, one.line, _why(one.problem.answer, rulings)) for one in unreadable]
@@ -110,6 +111,23 @@ def gradable(
             is_readable = rulings[entry.problem.answer].verdict is Verdict.EQUAL
             (kept[split] if is_readable else unreadable).append(entry)
     return kept, unreadable
+
+
+def check_readable(
+    ingest: Ingest, loaded: Sequence[Loaded], unreadable: Sequence[Entry], rulings: Mapping[str, Ruling]
+) -> None:
+    """Unreadable answers count like bad rows.
+
+    Raises:
+        UserError: with them, more than ``max_bad_fraction`` of a source is bad.
+    """
+    for number, (source, one) in enumerate(zip(ingest.sources, loaded, strict=True)):
+        its = [entry for entry in unreadable if entry.source_number == number]
+        rejections = [Rejection(entry.file, entry.line, _why(entry.problem.answer, rulings)) for entry in its]
+        name = source.path if isinstance(source, FileSource) else source.kind
+        if its:
+            num_good = len(one.entries) - len(its)
+            check_bad_fraction(name, num_good, [*rejections, *one.bad], ingest.max_bad_fraction)
 
 
 def unwatched(sources: Iterable[Source], data: Path) -> list[str]:

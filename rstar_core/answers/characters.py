@@ -32,12 +32,15 @@ DEGREES = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
 SWALLOWED = re.compile(
     r"([\a\b\t\f\r\v])(?=(?:rac|inom|oxed|egin|ext|imes|heta|ight|ho|lpha|pprox|au|an|eta|orall)(?![a-z]))"
 )
+DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")  # of a text that was escaped twice
 CONTROL = dict(zip("\a\b\t\f\r\v", "abtfrv", strict=True))
 LOST = re.compile(r"(?<![A-Za-z\\])(?:[dt]?(?P<rac>rac)|(?P<name>[dt]?frac|sqrt|binom|text|mathrm))(?=\{)")
 
 
 def with_backslashes(text: str) -> str:
     r"""``text`` with the backslashes that were lost: ``frac{1}{2}``, ``rac{1}{2}``, a form feed before ``rac``."""
+    if r"\begin" not in text:
+        text = DOUBLED.sub("\\\\", text)
     text = SWALLOWED.sub(lambda match: "\\" + CONTROL[match[1]], text)
     return LOST.sub(lambda match: r"\frac" if match["rac"] else f"\\{match['name']}", text)
 

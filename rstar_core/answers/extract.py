@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 BOX_OPENS = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
-BARE_BOX = re.compile(r"\\boxed\s+(?P<inside>[^\s{}$\\]+)")
+BARE_BOX = re.compile(r"\\boxed[ \t]+([A-Za-z0-9+-][A-Za-z0-9./+-]*)")  # as TeX reads it, but of more than one letter
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # a backslash takes the next character with it, so \{ is no brace
 JOINS = re.compile(r"[\s$]*(?:(?P<mark>[,;])|,?[\s$]*(?:\\text\{\s*)?(?P<word>and|or)(?:\s*\})?)[\s$]*")
 
@@ -33,6 +33,7 @@ def extract(answer_text: str) -> Extraction:
 
     Boxes with nothing but a comma, "and" or "or" between them are one answer: ``\boxed{3} or \boxed{4}`` is no 4.
     """
+    answer_text = BARE_BOX.sub(r"\\boxed{\1}", answer_text)
     openings = list(BOX_OPENS.finditer(answer_text))
     if not openings:
         return Extraction(None, Missing.NO_BOX)

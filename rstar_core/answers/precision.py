@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from rstar_core.answers.notation import normalised
-from rstar_core.answers.rational import as_rational
+from rstar_core.answers.rational import MAX_CHARS, as_rational
 from rstar_core.answers.units import number_with_unit
 
 NUMERALS = {name: count for count, name in enumerate("one two three four five six seven eight".split(), start=1)}
@@ -27,6 +27,8 @@ def stated_tolerance(text: str, answer: str) -> Fraction | None:
     Only for an ``answer`` that is itself a decimal of no more places: a text may also speak of a precision that its
     numbers have, and of whole ones ("to the nearest dollar") half a unit would let too much pass.
     """
+    if len(answer) > MAX_CHARS:
+        return None
     decimal = normalised(answer)
     match = DECIMAL.search(decimal)
     number = number_with_unit(decimal.removesuffix("%"))

@@ -56,7 +56,8 @@ _NAMES = "|".join(sorted((re.escape(name) for name in FUNCTION_NAMES), key=len, 
 EVIDENCE = re.compile(
     rf"\*|[<>]=|[&|] ?\(|(?<![\w\\])(?:[a-z]+\.)?(?:{_NAMES})\("
     rf"|(?<![A-Za-z_\\])(?:pi|oo|{'|'.join(sorted(GREEK))})(?![\w{{])|\dj\b"
-    r"|^(?:EmptySet|Reals|Integers)$|^\{[^{}\\]*[,:][^{}\\]*\}$|^\[\{|^[\d+*/(). -]* [+-] [EI]$|^[EI] [+-] [\d+*/(). -]*$",
+    r"|^(?:EmptySet|Reals|Integers)$|^\{[^{}\\]*[,:][^{}\\]*\}$|^\[\{"
+    r"|^[\d+*/(). -]* [+-] [EI]$|^[EI] [+-] [\d+*/(). -]*$",
     re.ASCII,
 )
 RELATIONS = {"<": "<", ">": ">", "<=": r"\le ", ">=": r"\ge ", "=": "=", "==": "=", "!=": r"\ne "}

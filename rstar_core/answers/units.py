@@ -67,6 +67,7 @@ TAIL = re.compile(
     r"(?<![A-Za-z\\])(?P<unit>[A-Za-z][A-Za-z.]*(?:\^\{?-?\d\}?)?(?:[ /*-]+[A-Za-z][A-Za-z.]*(?:\^\{?-?\d\}?)?)*)$"
 )
 WORD = re.compile(r"(?P<name>[A-Za-z.]+)(?:\^\{?(?P<power>-?\d)\}?)?|(?P<sign>[/*-])")
+ENDS_A_VALUE = re.compile(r"(?:[\d})!]|\\pi)$")
 SHARE = re.compile(r"of (?:the|a|an|all|his|her|its|their)(?: [a-z]+){1,4}")
 
 
@@ -97,7 +98,7 @@ def as_quantity(text: str) -> Quantity:
     plain = DEGREES.sub(" degree ", NAMED_TEXT.sub(r" \1 ", text)).replace(" ^", "^").strip()
     match = TAIL.search(plain)
     value = plain[: match.start()].strip() if match else ""
-    if match is None or not (value and (value[-1].isdigit() or value[-1] in "})!" or value.endswith(r"\pi"))):
+    if match is None or not text.startswith(value) or not ENDS_A_VALUE.search(value):
         return Quantity(text, None)
     words = match["unit"].strip()
     if SHARE.fullmatch(words.lower()):

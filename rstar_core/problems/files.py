@@ -3,14 +3,19 @@
 Fields of a row:
     problem or question  the text
     answer               text or a number. GSM8K's raw form, a worked solution that ends in ``#### 18``, is taken apart
+                         A list of texts is one answer, a list. Without it the answer is the box in the solution (MATH);
+                         of a whole solution in its place the one box counts
     solution             optional, text
-    level                optional, a whole number; absent, null or "" is 0
+    level                optional, a whole number or "Level 3"; absent, null, "" or "Level ?" is 0
     license              optional, text
     id                   optional, text or a whole number: only checked for repeats; our own id is the text's hash
     tolerance or error   optional, text or a number: how far a right answer may be from ``answer``. ``error`` is
                          OlympiadBench's name; there several, one for each part of an answer, are ignored. Where there
                          is neither, the text may state a precision (answers/precision.py)
-    source, split, subject, and equation (SVAMP, MultiArith), answer_type, is_multiple_answer, unit (OlympiadBench)
+    expected_answer, generated_solution
+                         OpenMathInstruct's names of answer and solution
+    source, split, subject, type (MATH), equation (SVAMP, MultiArith), problem_source (OpenMathInstruct), answer_type,
+    is_multiple_answer, unit (OlympiadBench), and an index without a name
                          known and ignored: source and split are what params.yaml says
 
 A map of fields says what columns of other names hold: ``{problem: prompt}``. With one, columns that are neither mapped
@@ -27,16 +32,21 @@ import csv
 import io
 import json
 import math
+import re
+import stat
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Never
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rstar_core.answers.extract import extract_answer
 from rstar_core.answers.precision import given_tolerance, stated_tolerance
 from rstar_core.config import FileField
 from rstar_core.errors import UserError
@@ -45,13 +55,31 @@ from rstar_core.problems.identity import problem_id
 from rstar_core.types import Problem
 
 _READ = {"problem", "question", "answer", "solution", "level", "license", "id", "tolerance", "error"}
-_IGNORED = {"source", "split", "subject", "equation", "answer_type", "is_multiple_answer", "unit"}
+_IGNORED = {
+    "source",
+    "split",
+    "subject",
+    "equation",
+    "answer_type",
+    "is_multiple_answer",
+    "unit",
+    "type",
+    "problem_source",
+}
+_ALIASES = {"expected_answer": "answer", "generated_solution": "solution"}  # OpenMathInstruct
+_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")  # that pandas writes without a name
 _JUDGED = {"steps", "label"}  # ProcessBench: its answer is the number of the first wrong step
-_NO_ANSWERS = {"none", "null", "nan", "n/a", "na", "notfound", "not found", "unknown", "proof", "?", "-"}
+_NOT_GIVEN = {"NA", "na", "N/A", "n/a"}  # but Na is sodium
+_NO_ANSWERS = {"none", "null", "nan", "notfound", "not found", "unknown", "proof", "?", "-"}
 _FINAL = "####"
+_LEVEL = re.compile(r"(?:Level )?(\d{1,9})", re.ASCII)
+_BOXES = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
+_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_MAX_WORDS = 2  # around the box of an answer; a whole solution has more
 _NO_HEADER = "a cell beyond the header"
 _BOM = b"\xef\xbb\xbf"
 _MAX_LINE_BYTES = 1 << 20
+_MAX_SKIPPED_BYTES = 1 << 30  # of one line
 _MAX_LEVEL = 2**31 - 1  # the published column has 32 bits
 
 
@@ -119,8 +147,12 @@ def _lines(handle: IO[bytes]) -> Iterator[bytes | None]:
     """Each line, or None in place of one that is longer than ``_MAX_LINE_BYTES``, which is never held whole."""
     while content := handle.readline(_MAX_LINE_BYTES):
         is_whole = piece_ends_line = _ends_line(content)
+        num_skipped = 0
         while not piece_ends_line:
             piece_ends_line = _ends_line(handle.readline(_MAX_LINE_BYTES))
+            num_skipped += _MAX_LINE_BYTES
+            if num_skipped > _MAX_SKIPPED_BYTES:
+                raise ValueError(f"a line has no end after {num_skipped} bytes")
         yield content if is_whole else None
 
 
@@ -140,11 +172,12 @@ def _parquet_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _csv_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """By the line on which a row ends: a cell may hold line breaks."""
     with _readable(path), fsspec.open(path, "rt", compression="infer", encoding="utf-8-sig", newline="") as handle:
-        rows = csv.DictReader(handle, strict=True)
+        rows = csv.DictReader(handle, restkey=_NO_HEADER, strict=True)
+        repeated = [name for name, count in Counter(rows.fieldnames or ()).items() if name and count > 1]
+        if repeated:
+            raise ValueError(f"two columns are called {repeated[0]!r}")
         for row in rows:
-            cells = {name or _NO_HEADER: cell for name, cell in row.items() if cell not in ("", None)}
-            level = cells.get("level", "")
-            yield rows.line_num, {**cells, "level": int(level)} if level.isascii() and level.isdecimal() else cells
+            yield rows.line_num, {name: cell for name, cell in row.items() if cell not in ("", None)}
 
 
 @contextmanager
@@ -155,6 +188,7 @@ def _readable(path: str) -> Iterator[None]:
 
     broken = (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException, ValueError, ImportError, BotoCoreError)
     try:
+        _refuse_endless(path)
         yield
     except FileNotFoundError:
         raise UserError(f"{path}: not found; fetch the file or correct ingest.sources") from None
@@ -163,25 +197,44 @@ def _readable(path: str) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read ({detail}); fetch the file again or correct ingest.sources") from None
 
 
+def _refuse_endless(path: str) -> None:
+    """A pipe would be waited for, and a device never ends."""
+    if "://" not in path and not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError("no regular file")
+
+
 def _fields(content: Any, columns: Mapping[FileField, str]) -> dict[str, Any]:
     """The fields of a row that are present, all of them known."""
     fields = content if isinstance(content, dict) else _parse_json(content)
-    if columns:
-        known = {name: value for name, value in fields.items() if name in _READ - columns.keys()}
-        fields = {**known, **{field: fields.get(column) for field, column in columns.items()}}
     if fields.keys() >= _JUDGED:
         raise _BadRow("a judged solution with 'steps' and 'label', no problem with its answer")
+    if columns:
+        fields = _mapped(fields, columns)
+    fields = {_ALIASES.get(name, name): value for name, value in fields.items() if not _INDEX.fullmatch(name)}
     for name in fields:
         if name not in _READ | _IGNORED:
-            raise _BadRow(f"unknown field {_shown(name)}")
+            hint = "" if name == _NO_HEADER else "; name the columns that you want by fields: in params.yaml"
+            raise _BadRow(f"unknown field {_shown(name)}{hint}")
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _mapped(fields: dict[str, Any], columns: Mapping[FileField, str]) -> dict[str, Any]:
+    """The mapped columns under our names, and what is known of the others. A column is taken once."""
+    missing = [column for column in columns.values() if column not in fields]
+    if len(missing) == len(columns):
+        raise _BadRow(f"no column {_shown(missing[0])}, which fields: names; there are {', '.join(map(str, fields))}")
+    taken = {"question", "problem"} if "problem" in columns else set()
+    others = _READ - columns.keys() - set(columns.values()) - taken
+    known = {name: value for name, value in fields.items() if name in others}
+    return {**known, **{field: fields.get(column) for field, column in columns.items()}}
 
 
 def _parse_json(content: bytes | None) -> dict[str, Any]:
     if content is None:
         raise _BadRow(f"longer than {_MAX_LINE_BYTES} bytes")
     try:
-        value = json.loads(content.removeprefix(_BOM).decode(), parse_constant=_refuse_constant)
+        text = content.removeprefix(_BOM).decode()
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
     except UnicodeDecodeError:
         raise _BadRow("not UTF-8") from None
     except (ValueError, RecursionError) as error:
@@ -189,6 +242,14 @@ def _parse_json(content: bytes | None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _BadRow("not a JSON object")
     return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = Counter(name for name, _ in pairs)
+        raise _BadRow(f"two values for {_shown(names.most_common(1)[0][0])}")
+    return fields
 
 
 def _refuse_constant(name: str) -> Never:
@@ -212,17 +273,30 @@ def _problem(fields: dict[str, Any], source: str) -> Problem:
 
 def _answer(fields: dict[str, Any]) -> str:
     value = fields.get("answer", "")
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        value = fields["answer"] = ", ".join(value)  # OlympiadBench: one text for each part of the answer
+    if "answer" not in fields and "solution" in fields:
+        value = fields["answer"] = extract_answer(_text(fields, "solution")) or ""  # MATH: the box in the solution
     if isinstance(value, str):
-        answer = _text(fields, "answer").rpartition(_FINAL)[2].strip()
+        answer = _final_value(_text(fields, "answer"))
     elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise _BadRow(f"answer: {_shown(value)} is neither text nor a finite number")
     else:
         answer = str(value)
     if not answer:
         raise _BadRow("no answer")
-    if answer.casefold() in _NO_ANSWERS:
+    if answer in _NOT_GIVEN or answer.casefold() in _NO_ANSWERS:
         raise _BadRow(f"answer: {_shown(answer)} is none")
     return answer
+
+
+def _final_value(text: str) -> str:
+    """What stands after GSM8K's mark, or in the one box of a whole solution."""
+    if _FINAL in text:
+        return text.rpartition(_FINAL)[2].strip()
+    boxes = set(_BOXES.findall(text))
+    is_solution = len(boxes) == 1 and len(_WORDS.findall(text)) > _MAX_WORDS
+    return extract_answer(text) or text if is_solution else text
 
 
 def _tolerance(fields: dict[str, Any], text: str, answer: str) -> str:
@@ -243,8 +317,10 @@ def _solution(fields: dict[str, Any]) -> str:
 
 def _level(fields: dict[str, Any]) -> int:
     level = fields.get("level", "")
-    if level == "":
+    if level == "" or level == "Level ?":
         return 0
+    if isinstance(level, str) and (match := _LEVEL.fullmatch(level)):
+        level = int(match[1])
     if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= _MAX_LEVEL:
         raise _BadRow(f"level: {_shown(level)} is not a whole number from 0")
     return level

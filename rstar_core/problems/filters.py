@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rstar_core.answers.equivalence import Verdict, cheap_ruling
 from rstar_core.config import Split
 from rstar_core.errors import UserError
 from rstar_core.problems.identity import normalised
@@ -52,7 +53,9 @@ class Duplicate:
 
     @property
     def is_conflict(self) -> bool:
-        return self.entry.problem.answer != self.original.answer
+        """Are the answers not known to be equal? Two spellings of one number are no contradiction."""
+        ruling = cheap_ruling(self.original.answer, self.entry.problem.answer)
+        return ruling is None or ruling.verdict is not Verdict.EQUAL
 
     @property
     def rejection(self) -> Rejection:
@@ -76,6 +79,42 @@ def make_disjoint(offers: Mapping[Split, Sequence[Entry]]) -> tuple[dict[Split, 
             seen[key] = (entry.problem, split)
             kept[split].append(entry)
     return kept, duplicates
+
+
+_RUN_WORDS = 8
+_MAX_SHARED = (
+    2  # benchmark problems with the same run: more share an instruction, "as a common fraction in lowest terms"
+)
+
+
+def near_copies(kept: Mapping[Split, Sequence[Entry]]) -> dict[Split, list[Entry]]:
+    """``kept`` with a doubt at each row outside the benchmark that shares a run of words with a problem inside.
+
+    Only rows of files are compared: stories are made of the same sentences with other numbers.
+    """
+    runs: dict[str, list[str]] = {}
+    for entry in kept.get("benchmark", ()):
+        if not entry.states:
+            for run in set(_runs(entry.problem.text)):
+                runs.setdefault(run, []).append(entry.problem.id)
+    telling = {run: ids[0] for run, ids in runs.items() if len(ids) <= _MAX_SHARED}
+    return {
+        split: [*entries] if split == "benchmark" else [_compared(entry, telling) for entry in entries]
+        for split, entries in kept.items()
+    }
+
+
+def _compared(entry: Entry, telling: Mapping[str, str]) -> Entry:
+    run = next((run for run in _runs(entry.problem.text) if run in telling), None)
+    if run is None:
+        return entry
+    doubt = f"near a benchmark problem: {telling[run]} has {run!r}, too"
+    return replace(entry, doubts=(*entry.doubts, doubt))
+
+
+def _runs(text: str) -> Iterator[str]:
+    words = normalised(text).split()
+    return (" ".join(words[start : start + _RUN_WORDS]) for start in range(len(words) - _RUN_WORDS + 1))
 
 
 def _in_order(offers: Mapping[Split, Sequence[Entry]]) -> Iterator[tuple[Split, Entry]]:

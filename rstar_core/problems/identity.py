@@ -6,7 +6,10 @@ import hashlib
 import re
 import unicodedata
 
-_FRACTION = re.compile(r"\\[dt]frac(?![a-z])")
+_FRACTION = re.compile(r"\\[dt]?frac(?![a-z])\s*")
+_SHORT_FRACTION = re.compile(r"(?<=\\frac )([0-9a-z])([0-9a-z])")
+_SIGNS = str.maketrans("\u2212\u2013\u00d7\u22c5\u00f7\u2264\u2265", "--**/<>")
+_PARTS = re.compile(r"\w+|(?<![a-z])-|-(?![a-z])|(?<=[\d)])!|(?<=\b[a-z])!|[+*/^<>=|]")
 _LOOKS = re.compile(r"\\(?:left|right|displaystyle|quad|qquad)(?![a-z])")
 
 
@@ -16,10 +19,10 @@ def problem_id(text: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """The text as a duplicate check sees it: NFKC, case-folded, letters and digits only, single spaces.
+    """The text as a duplicate check sees it: NFKC, case-folded, words, numbers and signs of arithmetic, single spaces.
 
-    LaTeX commands that only change how a text looks do not count.
+    LaTeX commands that only change how a text looks do not count, nor do hyphens and exclamations.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    plain = _LOOKS.sub("", _FRACTION.sub(r"\\frac", folded))
-    return " ".join(re.findall(r"\w+", plain))
+    folded = unicodedata.normalize("NFKC", text).casefold().translate(_SIGNS)
+    plain = _LOOKS.sub("", _SHORT_FRACTION.sub(r"\1 \2", _FRACTION.sub(r"\\frac ", folded)))
+    return " ".join(_PARTS.findall(plain))

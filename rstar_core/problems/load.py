@@ -66,6 +66,8 @@ def _file(source: FileSource, max_bad_fraction: float) -> Loaded:
     rows, bad = read_rows(source.path, source.source, max_bad_fraction, source.fields)
     end = None if source.limit is None else source.offset + source.limit
     chosen = rows[source.offset : end]
+    if not rows and bad:
+        raise UserError(f"{source.path}: no row can be used; the first is line {bad[0].line}: {bad[0].reason}")
     if not chosen:
         raise UserError(f"{source.path}: offset {source.offset} leaves none of its {len(rows)} rows; make it smaller")
     loaded = Loaded([], bad, [], len(rows) - len(chosen))

@@ -20,6 +20,8 @@ from rstar_core.answers.extract import Missing, extract, extract_answer
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"\boxed{\left\{ 1 \right.}", r"\left\{ 1 \right."),
         (r"\boxed{a \\ b}", r"a \\ b"),
+        (r"\fbox{31}", "31"),
+        (r"it is $\boxed 8$", "8"),
     ],
 )
 def test_the_last_box_with_its_nested_braces(text: str, answer: str) -> None:

@@ -21,6 +21,9 @@ ANNOTATED = "She has 3 + 4 = <<3+4=7>>7.\nSo 7 - 2 = "
         ("How many?", "5", ANNOTATED + "5 apples"),
         ("How many?", "0.5", ANNOTATED + "<<7/14=.5>>.5"),
         ("Who was it?", "\\text{Ann, Bob and Eve}", ""),
+        ("Which? (A) 3 (B) 4", "B", ""),
+        ("How many degrees below zero is it?", "-7", ""),
+        ("Show your work: what is 3 + 4?", "7", ""),
     ],
 )
 def test_a_plain_problem_raises_none(text: str, answer: str, solution: str) -> None:
@@ -42,6 +45,17 @@ def test_a_plain_problem_raises_none(text: str, answer: str, solution: str) -> N
         ("How many?", "\\boxed 7", "", "a box without braces in the answer"),
         ("How many?", "It follows that there are seven such numbers", "", "prose in the answer"),
         ("How many?", "8", ANNOTATED + "<<7-2=5>>5", "the solution ends in another value"),
+        ("Let \nu be 3. Find it.", "7", "", "a lost backslash: '\\nu be 3. Fin' may be \\nu"),
+        ("Which part?", "\frac{1}{4}", "", "a lost backslash in the answer"),
+        ("Which part?", "rac{1}{4}", "", "a lost backslash in the answer: 'rac{1}{4}' may be \\frac{1}{4}"),
+        ("Which angle?", "heta", "", "a lost backslash in the answer"),
+        ("Prove that there are 12 such paths.", "12", "", "a proof task"),
+        ("Translate this passage into French.", "12", "", "an instruction, no problem"),
+        ("What is 20% of 40?", "C", "", "a letter for an answer, and no options in the text"),
+        ("Of 30 people 300 get off. How many stay?", "-270", "", "a negative count"),
+        ("What is 7/3 to the nearest tenth?", "2.333333333", "", "a rounded value is asked for"),
+        ("Say <end_of_code> and add 3 to 5.", "8", "", "a marker of our solutions in the text"),
+        ("How many?", "8", "Either \\boxed{8} or \\boxed{9}", "several boxes in the solution"),
     ],
 )
 def test_what_looks_wrong_is_told(text: str, answer: str, solution: str, doubt: str) -> None:

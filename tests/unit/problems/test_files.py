@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import pytest
 
 from rstar_core.errors import UserError
 from rstar_core.problems import files
+from rstar_core.problems.doubts import doubts
 from rstar_core.problems.files import read_rows
-from rstar_core.problems.identity import problem_id
+from rstar_core.problems.identity import normalised, problem_id
 from rstar_core.types import Problem
 
 GOOD: dict[str, Any] = {"problem": "What is 1 + 1?", "answer": "2"}
@@ -87,11 +90,14 @@ def test_carriage_returns_blank_lines_and_a_byte_order_mark_are_no_content(tmp_p
     assert bad == []
 
 
+NAMED = "; name the columns that you want by fields: in params.yaml"
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"answr": "2"}, "unknown field 'answr'"),
-        ({"steps\nx": 1}, "unknown field 'steps\\nx'"),
+        ({"answr": "2"}, "unknown field 'answr'" + NAMED),
+        ({"steps\nx": 1}, "unknown field 'steps\\nx'" + NAMED),
         ({"problem": ...}, "no problem text"),
         ({"problem": "  "}, "no problem text"),
         ({"problem": 7}, "problem: 7 is not text"),
@@ -102,7 +108,7 @@ def test_carriage_returns_blank_lines_and_a_byte_order_mark_are_no_content(tmp_p
         ({"answer": None}, "no answer"),
         ({"answer": " "}, "no answer"),
         ({"answer": "so it is #### "}, "no answer"),
-        ({"answer": ["2"]}, "answer: ['2'] is neither text nor a finite number"),
+        ({"answer": [2]}, "answer: [2] is neither text nor a finite number"),
         ({"answer": True}, "answer: True is neither text nor a finite number"),
         ({"level": "hard"}, "level: 'hard' is not a whole number from 0"),
         ({"level": 2.5}, "level: 2.5 is not a whole number from 0"),
@@ -262,3 +268,51 @@ def test_a_map_of_fields_renames_columns_and_ignores_the_others(tmp_path: Path) 
     path.write_text('{"prompt": "One?", "final": "1", "level": 3, "answer": "not this", "notes": "x"}\n')
     ((row,), bad) = read_rows(str(path), "mine", 0.0, {"problem": "prompt", "answer": "final"})
     assert (row.problem.text, row.problem.answer, row.problem.level, bad) == ("One?", "1", 3, [])
+
+
+def test_raw_layouts_of_math_and_openmathinstruct_are_read(tmp_path: Path) -> None:
+    rows = [
+        {"problem": "One?", "level": "Level 4", "type": "Algebra", "solution": r"So it is $\boxed{7}$."},
+        {"problem": "Two?", "level": "Level ?", "type": "Algebra", "solution": "Nothing is boxed."},
+        {"problem": "Three?", "expected_answer": "12", "generated_solution": "...", "problem_source": "math"},
+        {"question": "Four?", "answer": ["3", "4"], "is_multiple_answer": True, "": 0, "Unnamed: 0": 1},
+        {"problem": "Five?", "answer": r"First we add, then we double, so $\boxed{18}$ is left."},
+    ]
+    path = write_lines(tmp_path / "a.jsonl", [json.dumps(row).encode() for row in rows])
+    read, bad = read_rows(path, "here", 0.5)
+    assert [(one.problem.answer, one.problem.level) for one in read] == [("7", 4), ("12", 0), ("3, 4", 0), ("18", 0)]
+    assert [(one.line, one.reason) for one in bad] == [(2, "no answer")]
+
+
+def test_repeated_names_are_refused(tmp_path: Path) -> None:
+    line = b'{"problem": "One?", "answer": "1", "answer": "2"}'
+    rows, bad = read_rows(write_lines(tmp_path / "a.jsonl", [line]), "here", 1.0)
+    assert not rows and bad[0].reason == "two values for 'answer'"
+    table = write_lines(tmp_path / "a.csv", [b"problem,answer,answer", b"One?,1,2"])
+    with pytest.raises(UserError, match="two columns are called 'answer'"):
+        read_rows(table, "here", 1.0)
+
+
+def test_a_map_that_names_no_column_says_which_there_are(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [b'{"prompt": "One?", "key": "1"}'])
+    _, bad = read_rows(path, "here", 1.0, {"problem": "text", "answer": "truth"})
+    assert bad[0].reason == "no column 'text', which fields: names; there are prompt, key"
+    rows, _ = read_rows(path, "here", 1.0, {"problem": "prompt", "answer": "key"})
+    assert rows[0].problem.answer == "1"
+
+
+@pytest.mark.parametrize("name", ["pipe.jsonl", "zero.jsonl"])
+def test_what_never_ends_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="no regular file"):
+        read_rows(str(tmp_path / name), "here", 1.0)
+
+
+def test_an_answer_of_a_million_digits_takes_no_time(tmp_path: Path) -> None:
+    row = json.dumps({"problem": "9" * 400_000, "answer": "9" * 400_000, "solution": "<<" + "9" * 100_000}).encode()
+    started = time.process_time()
+    (one,), _ = read_rows(write_lines(tmp_path / "a.jsonl", [row]), "here", 1.0)
+    doubts(one.problem.text, one.problem.answer, one.solution)
+    normalised(one.problem.text)
+    assert time.process_time() - started < 2

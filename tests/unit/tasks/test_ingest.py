@@ -121,9 +121,9 @@ def test_every_row_of_a_source_is_in_one_column_of_the_report(tmp_path: Path) ->
     rows = [
         {**problem("One of two."), "solution": worked},
         {**problem("Two of two."), "solution": "They cry."},
-        problem("Three | three."),
+        problem("Three, three."),
         problem("three three"),
-        problem("Three | three."),
+        problem("Three, three."),
         problem("Three: three!", "2"),
         problem("Four", None),
         problem("Five", "notfound"),
@@ -172,7 +172,7 @@ REAL_COUNTS = {  # rows, kept, duplicates, unreadable answers, rows with a doubt
     "gsm8k_train": (7473, 7473, 0, 0, 0),
     "gsm8k_test": (1319, 1319, 0, 0, 0),
     "multiarith": (600, 580, 20, 0, 0),
-    "olympiadbench_en_math": (675, 672, 0, 3, 4),
+    "olympiadbench_en_math": (675, 671, 0, 4, 4),
     "svamp": (1000, 1000, 0, 0, 0),
 }
 
@@ -222,7 +222,11 @@ def test_a_gold_answer_that_the_grader_can_not_read_is_set_aside(
         "essay": r"Yes, since $a \perp b$; see (3).",
     }
     path = write_rows(tmp_path / "a.jsonl", *(problem(text, answer) for text, answer in golds.items()))
-    metrics = run(tmp_path, file(path, "train"), max_bad_fraction=0.0)
+    with pytest.raises(
+        UserError, match=r"2 of 5 rows are bad, .* the first is line 4: answer: the grader can't find it"
+    ):
+        run(tmp_path, file(path, "train"), max_bad_fraction=0.3)
+    metrics = run(tmp_path, file(path, "train"), max_bad_fraction=0.4)
     assert [one.text for one in read_problems(tmp_path / "out" / "train.parquet")] == ["plain", "algebra", "words"]
     assert (metrics["num_train"], metrics["num_bad"], metrics["num_ungradable"]) == (3, 0, 2)
     assert [(row["file"], row["line"]) for row in rejected(tmp_path)] == [(path, 4), (path, 5)]
