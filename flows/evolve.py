@@ -59,7 +59,7 @@ def connection() -> Iterator[None]:
 
     It must outlast the block: Prefect's threads hand in their last log lines when the interpreter shuts down.
     """
-    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
     from flows.servers import temporary_prefect
 
@@ -69,8 +69,8 @@ def connection() -> Iterator[None]:
     print("starting Prefect (the first start takes some 20 s)", file=sys.stderr)
     server = ExitStack()
     atexit.register(server.close)
-    api = server.enter_context(temporary_prefect())
-    with temporary_settings({PREFECT_API_URL: api, PREFECT_UI_URL: ""}):
+    api, auth = server.enter_context(temporary_prefect())
+    with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: auth, PREFECT_UI_URL: ""}):
         yield
 
 

@@ -10,9 +10,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from flows.guarded import SERVER_VARIABLE, password
 from rstar_core.errors import UserError
 from rstar_core.ports import HOST, free_port
 
@@ -21,20 +22,26 @@ STARTUP_SECONDS = 120  # the first start migrates an empty database: 20 s on a q
 
 
 @contextmanager
-def temporary_prefect() -> Iterator[str]:
-    """The API address of a Prefect server without UI, in ``PREFECT_HOME``, for the length of the block.
+def temporary_prefect() -> Iterator[tuple[str, str]]:
+    """API address and password of a Prefect server without UI, in ``PREFECT_HOME``, for the length of the block.
 
     Prefect has such a server of its own; that one outlives a killed flow.
     """
-    import prefect
-
+    auth = password()
+    environment = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_SERVER_UI_ENABLED": "false"}
     port = free_port()
-    app = ["--factory", "prefect.server.api.server:create_app", "--app-dir", str(prefect.__module_path__.parent)]
+    with prefect_server("prefect-temporary", port, auth, environment):
+        yield f"http://{HOST}:{port}/api", auth
+
+
+def prefect_server(
+    name: str, port: int, auth: str, environment: Mapping[str, str]
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Prefect's server on this machine, closed to pages of others (``flows/guarded.py``)."""
     where = ["--host", HOST, "--port", str(port), "--log-level", "error"]
-    environment = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1", "PREFECT_SERVER_UI_ENABLED": "false"}
-    api = f"http://{HOST}:{port}/api"
-    with server("prefect-temporary", ["uvicorn", *app, *where], f"{api}/health", environment):
-        yield api
+    own = {SERVER_VARIABLE: auth, "PREFECT__SERVER_FINAL": "1"}
+    command = ["uvicorn", "--factory", "flows.guarded:create_app", *where]
+    return server(name, command, f"http://{HOST}:{port}/api/health", {**own, **environment})
 
 
 @contextmanager
@@ -51,10 +58,13 @@ def server(name: str, module: Sequence[str], health: str, environment: Mapping[s
 
 @contextmanager
 def process(name: str, module: Sequence[str], environment: Mapping[str, str]) -> Iterator[Child]:
-    """Run ``python -m <module>`` until the block ends, then end it and all that it started. Its log: run/<name>.log."""
+    """Run ``python -m <module>`` until the block ends, then end it and all that it started. Its log: run/<name>.log.
+
+    All of it ends, too, when this process is killed.
+    """
     log = log_of(name)
     log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "flows.mortal", *module]
+    command = [sys.executable, "-m", "flows.warden", *module]
     with log.open("wb") as sink:
         child = subprocess.Popen(
             command, env={**os.environ, **environment}, stdout=sink, stderr=sink, start_new_session=True

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from flows.servers import log_of, process, server
+from flows.guarded import CLIENT_VARIABLE, password
+from flows.servers import log_of, prefect_server, process, server
 from rstar_core.errors import UserError
 from rstar_core.ports import HOST, is_free
 from tasks.tracking import MLFLOW_URL_VARIABLE
@@ -25,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     summary = "Prefect and MLflow with their UIs, a worker and the deployments, on this machine, until Ctrl-C."
     settings = f"Ports: {', '.join(f'{name} ({number})' for name, number in PORTS.items())}."
     argparse.ArgumentParser(prog="python -m flows.ui", description=summary, epilog=settings).parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the children whichever way we are asked to end
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end the children whichever way we are asked to end
+        signal.signal(number, signal.default_int_handler)
     try:
         serve()
     except UserError as error:
@@ -45,18 +47,19 @@ def serve() -> None:
     prefect_port, mlflow_port = (port(variable) for variable in PORTS)
     api = f"http://{HOST}:{prefect_port}/api"
     mlflow_url = f"http://{HOST}:{mlflow_port}"
-    environment = {"PREFECT_API_URL": api, "RSTAR_ROOT": str(Path.cwd()), MLFLOW_URL_VARIABLE: mlflow_url}
+    auth = password()
+    environment = {"PREFECT_API_URL": api, CLIENT_VARIABLE: auth, MLFLOW_URL_VARIABLE: mlflow_url}
+    environment["RSTAR_ROOT"] = str(Path.cwd())
     with ExitStack() as running:
         print(f"starting (logs: {log_of('*')})", flush=True)
-        command = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
         pages = {"PREFECT_SERVER_UI_API_URL": api}  # its pages would ask the default port
-        children = {"prefect": running.enter_context(server("prefect", command, f"{api}/health", pages))}
+        children = {"prefect": running.enter_context(prefect_server("prefect", prefect_port, auth, pages))}
         children["mlflow"] = running.enter_context(mlflow(mlflow_port))
-        put_right_at(api)
+        put_right_at(api, auth)
         deploy(environment)
         worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
         children["worker"] = running.enter_context(process("worker", worker, environment))
-        print(welcome(api, mlflow_url), flush=True)
+        print(welcome(api, auth, mlflow_url), flush=True)
         watch(children)
 
 
@@ -77,13 +80,13 @@ def port(variable: str) -> int:
     return int(value)
 
 
-def put_right_at(api: str) -> None:
+def put_right_at(api: str, auth: str) -> None:
     """A flow run that was killed with the last server is not running, whatever Prefect's database says."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     from flows.owner import put_right
 
-    with temporary_settings({PREFECT_API_URL: api}):
+    with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: auth}):
         put_right()
 
 
@@ -100,13 +103,13 @@ def deploy(environment: dict[str, str]) -> None:
             raise UserError(f"prefect {' '.join(arguments)}: {' '.join((done.stderr or done.stdout).split())}")
 
 
-def welcome(api: str, mlflow_url: str) -> str:
+def welcome(api: str, auth: str, mlflow_url: str) -> str:
     return f"""
-Prefect  {api.removesuffix("/api")}
+Prefect  {api.removesuffix("/api")}   (its page asks for a password: {auth})
 MLflow   {mlflow_url}
 
 Run a round from another terminal:
-  export PREFECT_API_URL={api}
+  export PREFECT_API_URL={api} {CLIENT_VARIABLE}={auth}
   .venv/bin/prefect deployment run evolve-round/evolve-round -p round_id=r1 --watch
 or all rounds:
   .venv/bin/prefect deployment run evolve/evolve --watch

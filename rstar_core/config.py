@@ -6,6 +6,7 @@ settings (ports, devices, worker counts, URIs) are not here: they come from the 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, Self
 
@@ -277,6 +278,9 @@ class Gate(Section):
     min_ppm_margin: float  # a PPM that guides is not above its shuffled control in pair accuracy by more than this
 
 
+ROUND_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # it names folders, stages and runs
+
+
 class Params(Section):
     seed: int
     ingest: Ingest
@@ -298,6 +302,12 @@ class Params(Section):
             raise ValueError("rounds: at least one round is needed")
         known = {"r0"}
         for key, round_ in self.rounds.items():
+            if not ROUND_ID.fullmatch(key):
+                raise ValueError(
+                    f"rounds.{key!r}: a round's name is letters, digits, '_' and '-', 32 at most, a letter first"
+                )
+            if key == "r0":
+                raise ValueError("rounds.r0: is what bootstrap makes; call the first round r1")
             if round_.from_ not in known:
                 raise ValueError(
                     f"rounds.{key}.from: '{round_.from_}' is not an earlier round (known: {sorted(known)})"
@@ -336,6 +346,17 @@ class Params(Section):
         return self
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and validate ``params.yaml``.
 
@@ -343,7 +364,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         UserError: one line that names the file, the key and what is wrong with it.
     """
     try:
-        raw: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        raw: Any = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_OnceLoader)
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run from the project's root") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

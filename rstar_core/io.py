@@ -163,13 +163,21 @@ def write_curve(path: Path | str, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Publish ``value`` as readable JSON with sorted keys."""
+    """Publish ``value`` as readable JSON with sorted keys.
+
+    Raises:
+        UserError: it holds NaN or an infinity, which JSON does not have.
+    """
+    try:
+        content = json_bytes(value)
+    except ValueError:
+        raise UserError(f"{path}: not written, for it would hold what is no number (NaN or infinite)") from None
     with publish(path) as handle:
-        handle.write(json_bytes(value))
+        handle.write(content)
 
 
 def json_bytes(value: Any) -> bytes:
-    return f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)}\n".encode()
+    return f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)}\n".encode()
 
 
 def read_json(path: Path | str) -> Any:

@@ -7,11 +7,11 @@ import signal
 import sys
 
 
-def die_with_parent() -> None:
-    """On Linux, have the kernel kill this process when its parent is gone, even by ``kill -9``.
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """On Linux, have the kernel send this process a signal when its parent is gone, even by ``kill -9``.
 
     What a run must not lose is synced as it is made, so there is nothing to clean up first.
     """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(number))

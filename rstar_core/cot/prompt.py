@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from rstar_core.cot.grammar import (
@@ -16,10 +17,18 @@ from rstar_core.cot.grammar import (
 )
 from rstar_core.types import Question, Step, StepKind
 
+# <code>, <|im_start|>: what a tokenizer may take for one of its control tokens.
+CONTROL = re.compile(r"<(?=/?\|?[A-Za-z_]{1,40}\|?>)")
+
+
+def plain(text: str) -> str:
+    """``text`` of others such that no part of it is a control token, of ours or of a pretrained model's."""
+    return CONTROL.sub("< ", text)
+
 
 def zero_shot(question: Question, prefix: Sequence[Step]) -> str:
     """The prompt that a trained policy continues."""
-    return f"{question.text}\n{CODE}\n" + "".join(render_step(step) for step in prefix)
+    return f"{plain(question.text)}\n{CODE}\n" + "".join(render_step(step) for step in prefix)
 
 
 def two_shot(question: Question, prefix: Sequence[Step]) -> str:

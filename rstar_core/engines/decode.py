@@ -20,6 +20,7 @@ import torch
 
 from rstar_core.engines.encoding import Prompt
 from rstar_core.engines.kv import KvBuffer, PrefixStore, prefill
+from rstar_core.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,17 +210,28 @@ def _logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
 def _draw_all(
     logits: torch.Tensor, row_of: torch.Tensor, draws: torch.Tensor, sampling: Sampling
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A token for each draw from its row of ``logits`` [rows, vocabulary], and whether it is in doubt."""
+    """A token for each draw from its row of ``logits`` [rows, vocabulary], and whether it is in doubt.
+
+    Raises:
+        UserError: a row holds what is no number.
+    """
     if sampling.temperature == 0:
         best = logits.topk(2, -1)
+        _refuse_no_numbers(best.values)
         is_close = best.values[:, 0] - best.values[:, 1] < _CLOSE
         return best.indices[row_of, 0], is_close[row_of]
     cdf = _nucleus(torch.softmax(logits / sampling.temperature, -1), sampling.top_p).cumsum(-1)[row_of]
+    _refuse_no_numbers(cdf[:, -1])
     wanted = (draws.to(cdf.dtype) * cdf[:, -1])[:, None]
     found = torch.searchsorted(cdf, wanted, right=True).clamp(max=cdf.shape[1] - 1)
     above, below = cdf.gather(1, found), cdf.gather(1, (found - 1).clamp(min=0)).where(found > 0, -torch.inf)
     is_near = torch.minimum(above - wanted, wanted - below) < _BORDER * cdf[:, -1:]
     return found[:, 0], is_near[:, 0]
+
+
+def _refuse_no_numbers(values: torch.Tensor) -> None:
+    if not values.isfinite().all():
+        raise UserError("the policy's logits are no numbers (NaN or infinite): its weights are damaged; train it again")
 
 
 def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:

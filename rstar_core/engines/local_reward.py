@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
+from math import isfinite
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from rstar_core.engines.base import SCORE_DIGITS
 from rstar_core.engines.driver import Driver
 from rstar_core.engines.encoding import Prompt, encoder
 from rstar_core.engines.kv import KvBuffer, PrefixStore, prefill
+from rstar_core.errors import UserError
 from rstar_core.ppm.model import score_batch, score_of_logits
 from rstar_core.types import Question, Step
 
@@ -71,6 +73,8 @@ class LocalReward:
                 self._hidden(prefixes.values())
             hidden = self._hidden(texts.values())
             scores = score_of_logits(self._model.score(torch.stack(list(hidden.values())))).tolist()
+        if not all(map(isfinite, scores)):
+            raise UserError("the PPM's scores are no numbers: its weights are damaged; train it again")
         score_of = {ids: self._rounded(score, ids) for ids, score in zip(hidden, scores, strict=True)}
         return [(key, {text.ids: score_of[text.ids] for text in its}) for key, its in batch]
 

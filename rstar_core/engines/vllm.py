@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -153,6 +154,8 @@ def _scores(content: Any, number: int) -> list[float]:
     if len(rows) != number:
         raise ValueError(f"{len(rows)} of {number} scores")
     scores = score_of_logits(torch.tensor([row["data"] for row in rows], dtype=torch.float64)).tolist()
+    if not all(map(isfinite, scores)):
+        raise ValueError("a score that is no number")
     return [round(score, SCORE_DIGITS) for score in scores]
 
 

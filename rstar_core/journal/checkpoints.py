@@ -53,10 +53,18 @@ def seal(checkpoint: Path) -> None:
 def newest(folder: Path) -> Path | None:
     """The last checkpoint that is whole and as it was sealed, if any; what is not is left out with a line."""
     for checkpoint in reversed(_checkpoints(folder)):
-        if (checkpoint / SEAL).exists() and read_json(checkpoint / SEAL) == _digests(checkpoint):
+        if checkpoint.is_dir() and _sealed(checkpoint) == _digests(checkpoint):
             return checkpoint
         print(f"{checkpoint}: not whole; left out", file=sys.stderr)
     return None
+
+
+def _sealed(checkpoint: Path) -> object:
+    """What the seal says; None where there is none or it is damaged itself."""
+    try:
+        return read_json(checkpoint / SEAL)
+    except (UserError, ValueError, OSError):
+        return None
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -140,7 +140,9 @@ class FolderJournal:
         sync_folder(self._folder.parent)
 
     def _names(self) -> list[str]:
-        return sorted(entry.name for entry in os.scandir(self._folder) if entry.name.endswith(".segment"))
+        return sorted(
+            entry.name for entry in os.scandir(self._folder) if entry.name.endswith(".segment") and entry.is_file()
+        )
 
     def _lease(self, key: str) -> Path:
         return self._folder / "leases" / hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ def train_on(trainer: Any, folder: Path) -> FinishedTraining:
 
     A checkpoint holds weights, optimiser, schedule, random states and the log. It is made where a loss has just been
     logged, so that the curve goes on as well.
+
+    Raises:
+        UserError: a logged loss is no number.
     """
     from transformers.utils import logging
 
@@ -56,6 +60,13 @@ def _callback(every: float) -> Any:
     class Save(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.saved = time.monotonic()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if not isfinite((logs or {}).get("loss", 0.0)):
+                raise UserError(
+                    f"the loss is not a number at step {state.global_step} of {state.max_steps}; nothing is published: "
+                    f"lower the learning rate (now {args.learning_rate}), or look for weights that are no numbers"
+                )
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             is_logged = state.global_step % args.logging_steps == 0

@@ -38,15 +38,25 @@ def load_model(folder: Path | str, dtype: str) -> Any:
         UserError: the folder holds no loadable model.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     without_progress_bars()
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: no model that can be loaded: {str(error).splitlines()[0]}") from None
+    strangers = sorted({*report["missing_keys"], *report["unexpected_keys"]})
+    if strangers:
+        raise UserError(f"{folder}: config and weights do not match ({len(strangers)} names, {strangers[0]})")
+    return model
 
 
 def load_tokenizer(folder: Path | str) -> Any:
@@ -59,8 +69,15 @@ def load_tokenizer(folder: Path | str) -> Any:
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Weights (safetensors) and tokenizer into ``folder``."""
+    """Weights (safetensors) and tokenizer into ``folder``.
+
+    Raises:
+        UserError: a weight is no number.
+    """
     without_progress_bars()
+    broken = next((name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()), None)
+    if broken:
+        raise UserError(f"{folder.name}: the weights {broken} hold what is no number; nothing is published")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -121,6 +121,7 @@ def common_arguments(training: Training, seed: int, output_dir: str) -> dict[str
         # Grouped by length, batches come in the order of their length, again and again: a small model learns far worse.
         "train_sampling_strategy": "random",
         "logging_steps": 5,
+        "logging_nan_inf_filter": False,  # else a loss that is no number is logged as 0
         "save_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,

@@ -14,7 +14,7 @@ def log_probabilities(policy: Any, pad_id: int, nodes: Sequence[EncodedNode]) ->
 
     The first token of a text that shares nothing does not count: nothing is before it.
     """
-    rows = [pack(node.rows) for node in nodes]
+    rows = [pack([node.rows]) for node in nodes]
     sums: list[list[float]] = [[] for _ in rows]
     for places, batch in batches_of_like_width(rows, pad_id, policy.device):
         for place, found in zip(places, _sums(policy, batch, [rows[place] for place in places]), strict=True):
@@ -26,17 +26,17 @@ def _sums(policy: Any, batch: dict[str, Any], rows: Sequence[PackedRow]) -> list
     import torch
 
     tokens = [
-        (number, *token, owner)
+        (number, *token, text)
         for number, row in enumerate(rows)
-        for owner in range(len(row.ends))
-        for token in own_tokens(row, {owner})
+        for text in range(len(row.paths))
+        for token in own_tokens(row, text)
     ]
-    numbers, before, written, owners = (list(column) for column in zip(*tokens, strict=True))
+    numbers, before, written, texts = (list(column) for column in zip(*tokens, strict=True))
     with torch.inference_mode():
         hidden = packed_hidden(policy, batch)[numbers, before]
         logprobs = policy.get_output_embeddings()(hidden).float().log_softmax(-1)
         values = logprobs.gather(-1, torch.tensor(written, device=policy.device)[:, None]).squeeze(-1).tolist()
-    sums = [[0.0] * len(row.ends) for row in rows]
-    for number, owner, value in zip(numbers, owners, values, strict=True):
-        sums[number][owner] += value
+    sums = [[0.0] * len(row.paths) for row in rows]
+    for number, text, value in zip(numbers, texts, values, strict=True):
+        sums[number][text] += value
     return sums

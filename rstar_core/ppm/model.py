@@ -111,7 +111,7 @@ def _load(folder: Path | str, dtype: str, what: str, **config: Any) -> tuple[Any
                 output_loading_info=True,
                 **config,
             )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: no {what} that can be loaded: {str(error).splitlines()[0]}") from None
     return model, set(report["missing_keys"])
 

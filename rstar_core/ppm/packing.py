@@ -1,89 +1,105 @@
-"""A node's texts in one row: their common start once, then each text's own end, which sees the start and itself.
+"""Texts in one row, as a tree: what several of them begin with is there once, and each token sees its own text only.
 
-The texts of a node share the prompt and all earlier steps, which is most of their tokens. Packed, a forward pass
+The texts of a problem share the prompt and most of their steps, which is most of their tokens. Packed, a forward pass
 works these out once; scores are those of the texts alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
 from typing import Any
 
-_SHARED = -1  # the owner of the common start
-_PADDING = -2
 _ROWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class PackedRow:
-    """``ids``, ``positions`` (in the text) and ``owners`` (which text), one entry per token; ``ends``: one per text."""
+    """A tree of tokens in depth-first order.
+
+    ``ids``, ``positions`` (in a text) and ``lasts`` (the place of the last token below) have one entry per token.
+    ``paths`` are the places of each text's tokens, ``starts`` how many of these all texts of its node have.
+    """
 
     ids: list[int]
     positions: list[int]
-    owners: list[int]
-    ends: list[int]
-
-    @property
-    def shared(self) -> list[int]:
-        """The ids of the common start."""
-        return self.ids[: self.owners.count(_SHARED)]
+    lasts: list[int]
+    paths: list[list[int]]
+    starts: list[int]
 
 
-def pack(texts: Sequence[Sequence[int]]) -> PackedRow:
-    """Texts (token ids, none empty) -> one row. Every text keeps at least its last token to itself."""
-    columns = takewhile(lambda column: len(set(column)) == 1, zip(*(text[:-1] for text in texts), strict=False))
-    start = sum(1 for _ in columns)
-    row = PackedRow(list(texts[0][:start]), list(range(start)), [_SHARED] * start, [])
-    for owner, text in enumerate(texts):
-        row.ids.extend(text[start:])
-        row.positions.extend(range(start, len(text)))
-        row.owners.extend([owner] * (len(text) - start))
-        row.ends.append(len(row.ids) - 1)
-    return row
+def pack(nodes: Sequence[Sequence[Sequence[int]]]) -> PackedRow:
+    """The texts (token ids, none empty) of some nodes -> one row; ``paths`` are in the order of nodes and texts."""
+    ids: list[int] = []
+    positions: list[int] = []
+    lasts: list[int] = []
+    path: list[int] = []
+    paths: dict[tuple[int, ...], list[int]] = {}
+    before: tuple[int, ...] = ()
+    texts = [tuple(text) for node in nodes for text in node]
+    for text in sorted(set(texts)):  # so that texts with a common start come one after another
+        shared = _num_shared([before, text])
+        for place in path[shared:]:
+            lasts[place] = len(ids) - 1
+        new = range(len(ids), len(ids) + len(text) - shared)
+        path = [*path[:shared], *new]
+        ids += text[shared:]
+        positions += range(shared, len(text))
+        lasts += new
+        paths[text], before = path, text
+    for place in path:
+        lasts[place] = len(ids) - 1
+    starts = [start for node in nodes for start in [_num_common(node)] * len(node)]
+    return PackedRow(ids, positions, lasts, [paths[text] for text in texts], starts)
 
 
-def own_tokens(row: PackedRow, texts: Container[int]) -> Iterator[tuple[int, int]]:
-    """(place of the token before it, id) of every token that one of ``texts`` has to itself."""
-    start = row.owners.count(_SHARED)
-    for place, owner in enumerate(row.owners):
-        before = place - 1 if place > start and row.owners[place - 1] == owner else start - 1
-        if owner in texts and before >= 0:
-            yield before, row.ids[place]
+def _num_common(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all texts begin with; every text keeps at least its last token to itself."""
+    return _num_shared([text[:-1] for text in texts])
+
+
+def _num_shared(texts: Sequence[Sequence[int]]) -> int:
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False)))
+
+
+def own_tokens(row: PackedRow, text: int) -> Iterator[tuple[int, int]]:
+    """(place of the token before it, id) of every token that ``text`` (its number) has beyond its node's start.
+
+    The first token of a text does not count: nothing is before it.
+    """
+    path = row.paths[text]
+    for place in range(max(row.starts[text], 1), len(path)):
+        yield path[place - 1], row.ids[path[place]]
 
 
 def collate_rows(rows: Sequence[PackedRow], pad_id: int) -> dict[str, Any]:
     """Right-padded tensors of n rows of width w: ``input_ids`` and ``position_ids`` (n, w), ``attention_mask``
     (n, 1, w, w), true where a token (third axis) sees another (fourth), ``widths`` (n,) without padding, ``ends`` (2,
     number of texts): row and place of each text's last token, in the order of rows and texts, and ``own`` (3, number
-    of them): row, place and text of each token that a text has to itself.
+    of them): row, place and text of each token that a text has beyond its node's start.
     """
     import torch
 
     width = max(len(row.ids) for row in rows)
-    ids, positions, owners = (
-        torch.tensor([[*values, *[fill] * (width - len(values))] for values in columns])
-        for columns, fill in (
-            ([row.ids for row in rows], pad_id),
-            ([row.positions for row in rows], 0),
-            ([row.owners for row in rows], _PADDING),
-        )
-    )
-    firsts = accumulate((len(row.ends) for row in rows), initial=0)  # each row's first text
+    places = torch.arange(width)
+    ids = torch.tensor([row.ids + [pad_id] * (width - len(row.ids)) for row in rows])
+    positions = torch.tensor([row.positions + [0] * (width - len(row.ids)) for row in rows])
+    lasts = torch.tensor([row.lasts + list(range(len(row.ids), width)) for row in rows])  # padding sees itself
+    is_before = places[None, :] <= places[:, None]
+    firsts = accumulate((len(row.paths) for row in rows), initial=0)  # each row's first text
     own = [
-        (n, place, first + owner)
+        (n, place, first + text)
         for n, (row, first) in enumerate(zip(rows, firsts, strict=False))
-        for place, owner in enumerate(row.owners)
-        if owner != _SHARED
+        for text, (path, start) in enumerate(zip(row.paths, row.starts, strict=True))
+        for place in path[start:]
     ]
-    is_seen = (owners[:, None, :] == _SHARED) | (owners[:, None, :] == owners[:, :, None])
     return {
         "input_ids": ids,
         "position_ids": positions,
-        "attention_mask": (is_seen & torch.ones(width, width, dtype=torch.bool).tril())[:, None],
+        "attention_mask": (is_before & (places[:, None] <= lasts[:, None, :]))[:, None],
         "widths": torch.tensor([len(row.ids) for row in rows]),
-        "ends": torch.tensor([[n, end] for n, row in enumerate(rows) for end in row.ends]).T,
+        "ends": torch.tensor([[n, path[-1]] for n, row in enumerate(rows) for path in row.paths]).T,
         "own": torch.tensor(own).T,
     }
 

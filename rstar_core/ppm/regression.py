@@ -52,4 +52,4 @@ def collate(nodes: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
     import torch
 
     values = [value for node in nodes for value in node["values"]]
-    return {**collate_rows([pack(node["rows"]) for node in nodes], pad_id), "values": torch.tensor(values).float()}
+    return {**collate_rows([pack([node["rows"]]) for node in nodes], pad_id), "values": torch.tensor(values).float()}

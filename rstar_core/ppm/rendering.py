@@ -21,12 +21,13 @@ class EncodedNode:
     """A node's pairs, ready for a forward pass: each distinct text once.
 
     ``rows`` are texts as token ids; ``pairs`` are (chosen, rejected) indices of ``rows``. ``is_final`` tells whole
-    solutions from alternatives for one step.
+    solutions from alternatives for one step. Nodes of one ``problem_id`` have texts that begin alike.
     """
 
     rows: tuple[tuple[int, ...], ...]
     pairs: tuple[tuple[int, int], ...]
     is_final: bool
+    problem_id: str = ""
 
 
 def encode_steps(tokenizer: Any, question: Question, steps: Sequence[Step]) -> list[int]:
@@ -69,6 +70,7 @@ def _encode_node(tokenizer: Any, question: Question, pairs: Sequence[PreferenceP
         rows=tuple(rows[text] for text in places),
         pairs=tuple((places[pair.chosen], places[pair.rejected]) for pair in kept),
         is_final=is_final(pairs[0]),
+        problem_id=question.id,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from rstar_core.ppm.packing import (
 )
 from rstar_core.ppm.rendering import EncodedNode
 from rstar_core.progress import progress_callback
+
+_NODES_AT_ONCE = 4  # with more, a batch would be of one or two problems
 
 Objective = Callable[[Any, Any], Any]  # (model, batch) -> loss, a scalar
 
@@ -65,9 +68,10 @@ def train_ppm(
     seed: int,
     scratch: Path,
 ) -> PpmReport:
-    """Train ``model`` in place; the batch size counts nodes. Accuracies are those of the validation nodes.
+    """Train ``model`` in place; the batch size counts nodes, of which those of a problem come together.
 
-    Checkpoints are left in ``scratch``, and the newest of them is where the training begins.
+    Accuracies are those of the validation nodes. Checkpoints are left in ``scratch``, and the newest of them is where
+    the training begins.
 
     Raises:
         UserError: there is no node, so no training pair fitted ``max_length``; or an ``lm_weight`` and no head to
@@ -78,12 +82,15 @@ def train_ppm(
     if not nodes:
         max_length = params.training.max_length
         raise UserError(f"no preference pair fits max_length={max_length} tokens; raise it in params.yaml")
-    training = with_enough_updates(params.training, len(nodes), params.min_updates)
-    rows = [{"rows": node.rows, "pairs": node.pairs} for node in nodes]
+    groups = by_problem(nodes)
+    batch_size = max(1, round(params.training.batch_size * len(groups) / len(nodes)))
+    training = params.training.model_copy(update={"batch_size": batch_size})
+    training = with_enough_updates(training, len(groups), params.min_updates)
+    rows = [{"nodes": [{"rows": node.rows, "pairs": node.pairs} for node in group]} for group in groups]
     trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Plan("PPM", training, seed, scratch))
     run = train_on(trainer, scratch)
     at_end = pair_accuracy(model, tokenizer.pad_token_id, validation_nodes)
-    num_tokens = int(sum(len(pack(node.rows).ids) for node in nodes) * training.epochs)
+    num_tokens = int(sum(len(pack([node.rows for node in group]).ids) for group in groups) * training.epochs)
     report = TrainingReport(
         curve=loss_curve(run.log_history),
         num_examples=num_pairs(nodes),
@@ -93,9 +100,21 @@ def train_ppm(
     return PpmReport(report, at_end)
 
 
-def with_enough_updates(training: Training, num_nodes: int, min_updates: int) -> Training:
-    """``training`` with as many more epochs as ``min_updates`` optimiser steps on ``num_nodes`` take."""
-    needed = ceil(min_updates / ceil(num_nodes / training.batch_size))
+def by_problem(nodes: Sequence[EncodedNode]) -> list[list[EncodedNode]]:
+    """The nodes in groups of at most ``_NODES_AT_ONCE`` of one problem, which share most of their tokens."""
+    of_problem: dict[str, list[EncodedNode]] = {}
+    for node in nodes:
+        of_problem.setdefault(node.problem_id, []).append(node)
+    return [
+        its[start : start + _NODES_AT_ONCE]
+        for its in of_problem.values()
+        for start in range(0, len(its), _NODES_AT_ONCE)
+    ]
+
+
+def with_enough_updates(training: Training, num_rows: int, min_updates: int) -> Training:
+    """``training`` with as many more epochs as ``min_updates`` optimiser steps on ``num_rows`` take."""
+    needed = ceil(min_updates / ceil(num_rows / training.batch_size))
     return training.model_copy(update={"epochs": max(training.epochs, needed)})
 
 
@@ -106,7 +125,16 @@ def num_pairs(nodes: Sequence[EncodedNode]) -> int:
 def pair_accuracy(model: Any, pad_id: int, nodes: Sequence[EncodedNode]) -> PairAccuracy:
     """How well ``model`` ranks the pairs of ``nodes``; leaves it in evaluation mode."""
     model.eval()
-    return ranking_accuracy(nodes, scores_of(model, pad_id, [node.rows for node in nodes]))
+    groups = by_problem(nodes)
+    scores = iter(scores_of(model, pad_id, [[text for node in group for text in node.rows] for group in groups]))
+    split = [_split(next(scores), [len(node.rows) for node in group]) for group in groups]
+    return ranking_accuracy([node for group in groups for node in group], [its for group in split for its in group])
+
+
+def _split(scores: Sequence[float], sizes: Sequence[int]) -> list[Sequence[float]]:
+    """``scores`` in pieces of these sizes."""
+    ends = list(accumulate(sizes))
+    return [scores[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def ranking_accuracy(nodes: Sequence[EncodedNode], scores: Sequence[Sequence[float]]) -> PairAccuracy:
@@ -126,7 +154,7 @@ def scores_of(model: Any, pad_id: int, groups: Sequence[Sequence[Sequence[int]]]
     import torch
 
     scores: list[list[float]] = [[] for _ in groups]
-    for places, batch in batches_of_like_width([pack(texts) for texts in groups], pad_id, model.device):
+    for places, batch in batches_of_like_width([pack([texts]) for texts in groups], pad_id, model.device):
         with torch.inference_mode():
             logits = logits_at_ends(model, packed_hidden(model, batch), batch)
         found = iter(score_of_logits(logits).tolist())
@@ -152,7 +180,7 @@ def _swapped(node: EncodedNode) -> EncodedNode:
 def node_trainer(
     model: Any, tokenizer: Any, rows: list[dict[str, Any]], collate: Any, objective: Objective, plan: Plan
 ) -> Any:
-    """A TRL trainer of ``objective`` over ``rows``, one for each node, that ``collate`` makes batches of."""
+    """A TRL trainer of ``objective`` over ``rows``, of which ``collate`` makes batches."""
     from datasets import Dataset
     from transformers import PrinterCallback
 
@@ -179,32 +207,32 @@ def _reward_config(training: Training, seed: int, output_dir: str) -> Any:
     )
 
 
-def collate(nodes: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Each node's texts packed into a row (see ``packing``), and the pairs as indices into all texts.
+def collate(groups: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
+    """The texts of each group of nodes packed into a row (see ``packing``), and the pairs as indices into all texts.
 
-    ``following`` are the tokens that chosen texts have to themselves, and ``before`` (2, number of them) the row and
-    place of the token before each.
+    ``following`` are the tokens that chosen texts have beyond their node's start, and ``before`` (2, number of them)
+    the row and place of the token before each.
     """
     import torch
 
     num_texts = 0
     pairs: list[tuple[int, int]] = []
-    for node in nodes:
-        pairs += [(num_texts + chosen, num_texts + rejected) for chosen, rejected in node["pairs"]]
-        num_texts += len(node["rows"])
-    rows = [pack(node["rows"]) for node in nodes]
-    written = [
-        (place, *token)
-        for place, (row, node) in enumerate(zip(rows, nodes, strict=True))
-        for token in own_tokens(row, {chosen for chosen, _ in node["pairs"]})
-    ]
+    rows, written = [], []
+    for number, group in enumerate(groups):
+        row, first = pack([node["rows"] for node in group["nodes"]]), num_texts
+        rows.append(row)
+        for node in group["nodes"]:
+            pairs += [(num_texts + chosen, num_texts + rejected) for chosen, rejected in node["pairs"]]
+            for chosen in sorted({chosen for chosen, _ in node["pairs"]}):
+                written += [(number, *token) for token in own_tokens(row, num_texts - first + chosen)]
+            num_texts += len(node["rows"])
     return {
         **collate_rows(rows, pad_id),
         "before": torch.tensor([token[:2] for token in written]).T,
         "following": torch.tensor([token[2] for token in written]),
         "chosen": torch.tensor([chosen for chosen, _ in pairs]),
         "rejected": torch.tensor([rejected for _, rejected in pairs]),
-        "weights": torch.tensor(pair_weights([len(node["pairs"]) for node in nodes])),
+        "weights": torch.tensor(pair_weights([len(node["pairs"]) for group in groups for node in group["nodes"]])),
     }
 
 

@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from rstar_core.sandbox.confine import die_with_parent, libc, limit_resources
+from rstar_core.sandbox.confine import MAX_DESCRIPTORS, die_with_parent, libc, limit_resources
 from rstar_core.sandbox.interpreter import CappedOutput, Interpreter
 from rstar_core.sandbox.plain import run_plain
 from rstar_core.sandbox.seccomp import BRANCH, CLONE, Program, install_filter
@@ -75,13 +75,19 @@ def _obey(requests: socket.socket, interpreter: Interpreter) -> None:
 def _reserve() -> mmap.mmap | None:
     """Address space only: its pages are never touched."""
     try:
-        return mmap.mmap(-1, RESERVE_BYTES)
+        return mmap.mmap(-1, RESERVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError:
         return None
 
 
 def _branch(channel: int) -> None:
-    """Two processes return; the new one talks over ``channel``, and over it only."""
+    """Two processes return; the new one talks over ``channel``, and over it only.
+
+    With an open file or pipe there is no copy but an end, which the broker takes for a snapshot that is gone: siblings
+    would share its offset and what is in it.
+    """
+    if any(_is_open(number) for number in range(CHANNEL + 1, MAX_DESCRIPTORS) if number != channel):
+        _end(0)
     if _clone(CLONE, BRANCH, 0, 0, 0, 0) == 0:
         os.dup2(channel, CHANNEL)
         os.close(channel)
@@ -91,6 +97,15 @@ def _branch(channel: int) -> None:
         os.write(CHANNEL, CLOSED)
 
 
+def _is_open(number: int) -> bool:
+    try:
+        _status(number)
+    except OSError:
+        return False
+    return True
+
+
+_end, _status = os._exit, os.fstat  # bound before the code can replace them
 _clone = ctypes.PyDLL(None).syscall  # holds the interpreter's lock, which the copy then has, too
 
 

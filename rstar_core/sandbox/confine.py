@@ -11,11 +11,12 @@ import os
 import resource
 import signal
 import sys
+import sysconfig
 from pathlib import Path
 
 from rstar_core.sandbox.landlock import restrict_files
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_THP_DISABLE = 1, 4, 38, 41
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
@@ -30,21 +31,32 @@ CAPABILITY_VERSION = 0x20080522
 OWN_ID = 59_871  # nobody else's: below what systemd gives out, and mapped in most containers
 NO_RANDOM_ADDRESSES = 0x0040000
 MIB = 1 << 20
+MAX_DESCRIPTORS = 32
 
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 DEVICES = ("/dev/null", "/dev/urandom")
+# Of the environment only these: it also holds generators of problems, which compute the answers.
+PACKAGES = (
+    "antlr4", "latex2sympy2_extended", "math_verify", "mpmath", "numpy", "numpy.libs", "scipy", "scipy.libs", "sympy",
+)  # fmt: skip
 STAGING = "/sys"  # where the new root is put together: it is there on every Linux, and nothing we show lies below it
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def readable_paths() -> list[str]:
-    """All that a child may read: the interpreter, its libraries, two devices. No path lies below another."""
+    """All that a child may read: the interpreter, its libraries, ``PACKAGES``, two devices. None lies below another."""
+    packages = [f"{site_packages()}/{name}" for name in PACKAGES]
     found: list[str] = []
-    for path in sorted({sys.prefix, sys.base_prefix, *LIBRARIES, *DEVICES}, key=len):
+    for path in sorted({sys.base_prefix, *LIBRARIES, *DEVICES, *packages}, key=len):
         if os.path.exists(path) and not any(path.startswith(f"{above}/") for above in found):  # noqa: PTH110 - light
             found.append(path)
     return found
+
+
+def site_packages() -> str:
+    """Where this interpreter's packages lie."""
+    return sysconfig.get_path("purelib")
 
 
 def fix_addresses() -> None:
@@ -70,6 +82,11 @@ def child_ends() -> int:
     mask = (ctypes.c_uint64 * 16)(1 << (signal.SIGCHLD - 1))
     descriptor: int = libc.signalfd(-1, ctypes.byref(mask), os.O_NONBLOCK | os.O_CLOEXEC)
     return descriptor
+
+
+def small_pages() -> None:
+    """No huge pages, here and in all children: one fault is then one page, and copies share what they do not write."""
+    libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
 def prefer_as_oom_victim() -> None:
@@ -131,6 +148,7 @@ def _enter_own_root() -> bool:
         _mount("tmpfs", STAGING, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
         for path in readable_paths():
             _show(path)
+        _hide_other_packages()
         _seal(STAGING, ATTR_READ_ONLY | ATTR_NO_SUID)
         os.chdir(STAGING)
         _must(libc.syscall(SYS_PIVOT_ROOT, b".", b"."))
@@ -139,6 +157,16 @@ def _enter_own_root() -> bool:
     except OSError:
         return False
     return True
+
+
+def _hide_other_packages() -> None:
+    """Without an environment of its own, the interpreter's tree holds them."""
+    site = site_packages()
+    if any(site.startswith(f"{path}/") for path in readable_paths()):
+        _mount("tmpfs", STAGING + site, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
+        for name in PACKAGES:
+            if os.path.exists(f"{site}/{name}"):  # noqa: PTH110 - this process stays light
+                _show(f"{site}/{name}")
 
 
 def _show(path: str) -> None:
@@ -178,7 +206,7 @@ def lock_down() -> bool:
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     libc.capset(header, (ctypes.c_uint32 * 6)())
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    return restrict_files(libc, readable_paths())
+    return restrict_files(libc, readable_paths(), site_packages())
 
 
 def memory_in_use(proc: int) -> tuple[int, int]:
@@ -196,7 +224,7 @@ def limit_resources(cpu_seconds: int, max_address_space: int, max_data: int, max
         resource.RLIMIT_DATA: max_data,
         resource.RLIMIT_NPROC: max_processes,
         resource.RLIMIT_STACK: 64 * MIB,
-        resource.RLIMIT_NOFILE: 32,
+        resource.RLIMIT_NOFILE: MAX_DESCRIPTORS,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,

@@ -23,8 +23,10 @@ class PathBeneath(ctypes.Structure):
     _fields_ = [("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32)]
 
 
-def restrict_files(libc: ctypes.CDLL, paths: Iterable[str]) -> bool:
+def restrict_files(libc: ctypes.CDLL, paths: Iterable[str], listed: str) -> bool:
     """Apply it to this process and all it forks; False where the kernel has no Landlock. Needs no_new_privs.
+
+    Below ``listed``, names may be read as well: importing looks for modules among them.
 
     TCP, abstract sockets and signals to the outside go too, where the kernel's Landlock knows of them.
     """
@@ -33,7 +35,8 @@ def restrict_files(libc: ctypes.CDLL, paths: Iterable[str]) -> bool:
         return False
     ruleset = _create_ruleset(libc, version)
     for path in paths:
-        _allow_reading(libc, ruleset, path)
+        _allow(libc, ruleset, path, READ_FILE | READ_DIR if os.path.isdir(path) else READ_FILE)  # noqa: PTH112 - light
+    _allow(libc, ruleset, listed, READ_DIR)
     is_applied: bool = libc.syscall(RESTRICT_SELF, ruleset, 0) == 0
     os.close(ruleset)
     return is_applied
@@ -46,8 +49,7 @@ def _create_ruleset(libc: ctypes.CDLL, version: int) -> int:
     return descriptor
 
 
-def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
     parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    rights = READ_FILE | READ_DIR if os.path.isdir(path) else READ_FILE  # noqa: PTH112 - this process stays light
     libc.syscall(ADD_RULE, ruleset, RULE_PATH_BENEATH, ctypes.byref(PathBeneath(rights, parent)), 0)
     os.close(parent)

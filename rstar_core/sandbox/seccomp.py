@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ READING = {"read": 0, "recvmsg": 47, "pread64": 17, "readv": 19, "getdents64": 2
 WRITING = {"write": 1, "writev": 20}  # to what is open: /dev/null and the run's own channel
 STATUS = {"stat": 4, "fstat": 5, "lstat": 6, "newfstatat": 262, "statx": 332, "access": 21, "faccessat": 269,
           "faccessat2": 439, "readlink": 89, "readlinkat": 267, "getcwd": 79}  # fmt: skip
-MEMORY = {"mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "mremap": 25, "madvise": 28, "membarrier": 324}
+MEMORY = {"mprotect": 10, "munmap": 11, "brk": 12, "mremap": 25, "madvise": 28, "membarrier": 324}
 SIGNALS = {"rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "sigaltstack": 131, "restart_syscall": 219}
 TIME = {"nanosleep": 35, "clock_nanosleep": 230, "clock_gettime": 228, "clock_getres": 229, "gettimeofday": 96,
         "time": 201, "times": 100, "getrusage": 98, "select": 23, "pselect6": 270, "poll": 7, "ppoll": 271}  # fmt: skip
@@ -38,7 +39,7 @@ FATAL = {"ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "moun
          "io_uring_enter": 426, "io_uring_register": 427}  # fmt: skip
 REFUSED = {16: errno.ENOTTY, 57: errno.EAGAIN, 58: errno.EAGAIN, 435: errno.ENOSYS}
 """ioctl, fork, vfork and clone3: with the errors that their callers know how to take."""
-OPEN, OPENAT, CLONE, FCNTL, PRLIMIT = 2, 257, 56, 72, 302
+MMAP, OPEN, OPENAT, CLONE, FCNTL, PRLIMIT = 9, 2, 257, 56, 72, 302
 CLONE_PARENT, SIGCHLD = 0x8000, 17
 BRANCH = CLONE_PARENT | SIGCHLD  # the one clone that a child may ask for: a process, and a child of the zygote
 NOTIFY, SYS_SECCOMP, SET_FILTER, NEW_LISTENER = 0x7FC00000, 317, 1, 8
@@ -120,6 +121,7 @@ def _rules() -> Iterable[Code]:
         yield from _on(number, [_return(KILL)])
     for number, error in REFUSED.items():
         yield from _on(number, [_return(ERRNO | error)])
+    yield from _on(MMAP, _unless_shared())
     yield from _on(OPEN, _unless_writing(1))
     yield from _on(OPENAT, _unless_writing(2))
     yield from _on(FCNTL, _if_listed(1, FCNTL_COMMANDS))
@@ -129,6 +131,20 @@ def _rules() -> Iterable[Code]:
 def _on(number: int, body: list[Code]) -> list[Code]:
     """``body``, which always returns, for the call ``number``; other calls pass it by."""
     return [(JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def _unless_shared() -> list[Code]:
+    """Memory that copies of the process would write for each other: refused, as is what could be made such memory."""
+    return [
+        (LOAD, 0, 0, _argument(3)),
+        (JUMP_ANY_BIT, 1, 0, mmap.MAP_SHARED),
+        _return(ALLOW),
+        (JUMP_ANY_BIT, 2, 0, mmap.MAP_ANONYMOUS),
+        (LOAD, 0, 0, _argument(2)),
+        (JUMP_ANY_BIT, 0, 1, mmap.PROT_WRITE),
+        _return(ERRNO | errno.EPERM),
+        _return(ALLOW),
+    ]
 
 
 def _unless_writing(index: int) -> list[Code]:

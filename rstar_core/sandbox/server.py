@@ -27,6 +27,7 @@ STOP_SECONDS = 5.0
 REAP_SECONDS = 10.0
 BRANCH_SECONDS = 10.0  # on a very busy machine an honest parent takes seconds, and its replay would take more
 MAX_DENIALS = 20
+STARTS = 3
 STEPS_PER_PROCESS = 64  # the broker holds each step to its processor time; the kernel's limit is for all of a process
 
 # What a fork server has loaded, so that its children need not.
@@ -73,17 +74,26 @@ class ForkServer:
 
     @classmethod
     async def start(cls, limits: SandboxLimits, libraries: Sequence[str] = LIBRARIES) -> Self:
-        """A warm server. Raises UserError if it does not come up; its own words are on standard error."""
-        server = cls(limits, libraries)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                server.layers = tuple(await server._ready)
-        except BaseException as error:
-            await server.stop()
-            if isinstance(error, ServerDied | TimeoutError):
-                raise UserError("sandbox: the fork server did not start; its last words are above") from None
-            raise
-        return server
+        """A warm server; one that dies while it starts is started again.
+
+        Raises:
+            UserError: it does not come up; its own words are on standard error.
+        """
+        for _ in range(STARTS):
+            server = cls(limits, libraries)
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    server.layers = tuple(await server._ready)
+                return server
+            except ServerDied:
+                await server.stop()
+            except TimeoutError:
+                await server.stop()
+                break
+            except BaseException:
+                await server.stop()
+                raise
+        raise UserError("sandbox: the fork server did not start; its last words are above")
 
     @property
     def pid(self) -> int:

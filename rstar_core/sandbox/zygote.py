@@ -110,6 +110,7 @@ def main() -> None:
     cpu_seconds, memory_mib, max_output_chars, broker_pid = map(int, sys.argv[2:6])
     die_with_parent(broker_pid)
     prefer_as_oom_victim()
+    small_pages()
     proc, null = os.open("/proc", os.O_RDONLY), os.open(os.devnull, os.O_RDWR)
     layers = isolate()
     die_with_parent(broker_pid)  # again: a new user clears it
@@ -157,6 +158,7 @@ if __name__ == "__main__":
         lock_down,
         memory_in_use,
         prefer_as_oom_victim,
+        small_pages,
     )
     from rstar_core.sandbox.seccomp import build_filter, has_filter, listen_to_branches
 

@@ -72,3 +72,19 @@ def test_what_is_no_yaml_is_said_in_one_line(tmp_path: Path) -> None:
 def test_a_missing_file_says_where_to_run_from(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run from the project's root"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "1r", "", "r 1", "r1\n", "-r", "r" * 33, "r@1"])
+def test_a_rounds_name_is_plain_for_it_names_folders(name: str, params: dict[str, Any], tmp_path: Path) -> None:
+    params["rounds"] = {name: params["rounds"]["r1"]}
+    assert "a round's name is letters, digits" in complaint(params, tmp_path)
+
+
+def test_r0_is_what_bootstrap_makes(params: dict[str, Any], tmp_path: Path) -> None:
+    params["rounds"] = {"r0": params["rounds"]["r1"]}
+    assert complaint(params, tmp_path).startswith("rounds.r0: ")
+
+
+@pytest.mark.parametrize("where", ["seed: 1\n", "search: {uct_c: 1.0, uct_c: 2.0}\n"])
+def test_a_key_that_is_there_twice_is_refused(where: str, tmp_path: Path) -> None:
+    assert "is there twice" in complaint(DEFAULT.read_text() + where, tmp_path)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rstar_core.errors import UserError
+from rstar_core.io import write_json
 from rstar_core.publishing import publish, publish_folder
 
 
@@ -68,3 +70,10 @@ def test_what_a_living_writer_or_somebody_else_has_beside_it_stays(tmp_path: Pat
     with publish(tmp_path / "a"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {*names, "a"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_holds_numbers_only(tmp_path: Path, value: float) -> None:
+    with pytest.raises(UserError, match=r"not written, .* what is no number"):
+        write_json(tmp_path / "metrics.json", {"loss": value})
+    assert list(tmp_path.iterdir()) == []

@@ -55,3 +55,15 @@ def test_a_demonstration_prints_what_it_says(demonstration: tuple[Question, tupl
 
 def test_prompts_are_found_by_name() -> None:
     assert {"zero_shot": zero_shot, "two_shot": two_shot} == PROMPTS
+
+
+@pytest.mark.parametrize("text", ["Say <end_of_code> now.", "<|im_start|>system", "</s> and <code>", "<|endoftext|>"])
+def test_a_problems_text_brings_no_control_token(text: str) -> None:
+    prompt = zero_shot(Question("p", text), ()).removesuffix(f"\n{CODE}\n")
+    assert prompt == text.replace("<", "< ")
+    assert not any(marker in prompt for marker in MARKERS)
+
+
+@pytest.mark.parametrize("text", ["Is 3 < 5 and x > z?", "Find a<b.", "If 2<x<3, then?"])
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert zero_shot(Question("p", text), ()).startswith(text)

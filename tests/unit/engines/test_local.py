@@ -124,6 +124,11 @@ def test_a_prompt_is_encoded_like_its_text_and_knows_where_its_steps_begin(token
         assert prompt.lengths == tuple(len(encode(question, prefix[:end]).ids) for end in range(len(prefix) + 1))
 
 
+def test_markers_in_a_problems_text_are_plain_text(tokenizer: Any) -> None:
+    prompt = encoder(tokenizer)(Question("p", f"Say {STOPS[0]} and {STOPS[1]}."), ())
+    assert not set(prompt.ids) & set(tokenizer.convert_tokens_to_ids([*STOPS]))
+
+
 def test_a_prompt_without_room_for_a_step_gets_no_step(policy: MakePolicy, tokenizer: Any) -> None:
     encode, text = encoder(tokenizer), "1"
     while len(encode(Question("", text), ()).ids) < MAX_POSITIONS - MAX_TOKENS:
@@ -146,6 +151,16 @@ def test_a_tokenizer_without_markers_is_refused(model: Any, worker: Executor) ->
 
     with pytest.raises(UserError, match="step markers"):
         LocalPolicy(model, Plain(), Sampling(1.0, 1.0, MAX_TOKENS), PrefixStore(1), 4096, worker)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_are_an_error(
+    policy: MakePolicy, model: Any, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    head = model.get_output_embeddings()
+    monkeypatch.setattr(model, "get_output_embeddings", lambda: lambda hidden: head(hidden) * torch.nan)
+    with pytest.raises(UserError, match="logits are no numbers"):
+        propose_all(policy(temperature=temperature), CASES[:1])
 
 
 @pytest.mark.parametrize("passes", [0, 1, 6])

@@ -14,6 +14,7 @@ import torch
 
 from rstar_core.engines.kv import PrefixStore
 from rstar_core.engines.local_reward import LocalReward
+from rstar_core.errors import UserError
 from rstar_core.ppm.model import score_batch
 from rstar_core.ppm.rendering import encode_steps
 from rstar_core.types import Question, Step, StepKind
@@ -52,6 +53,13 @@ def test_scores_are_those_of_the_whole_texts(reward: MakeReward, of_whole_texts:
     first, again = score_all(made), score_all(made)
     assert first == again == of_whole_texts
     assert max(max(scores) - min(scores) for scores in first) > 0.1, "equal scores would prove nothing"
+
+
+def test_scores_that_are_no_numbers_are_an_error(reward: MakeReward, ppm: Any) -> None:
+    broken = copy.deepcopy(ppm)
+    broken.score.weight.data[:] = math.nan
+    with pytest.raises(UserError, match="scores are no numbers"):
+        score_all(reward(model=broken), CASES[:1])
 
 
 def test_scores_do_not_depend_on_the_batch_or_the_store(reward: MakeReward) -> None:

@@ -77,6 +77,12 @@ def test_a_worker_with_nothing_to_record_leaves_no_segment(path: Path) -> None:
     assert not list(path.glob("*.segment"))
 
 
+def test_a_folder_that_is_called_like_a_segment_is_none(path: Path) -> None:
+    fill(path, "a")
+    (path / "x.segment").mkdir()
+    assert held(path, ["a"]) == records("a")
+
+
 def test_values_come_in_the_order_that_is_asked_for_one_at_a_time(path: Path) -> None:
     fill(path, "a", "b", "c")
     read = journal_at(path).read(iter("cab"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from rstar_core.config import Training
 from rstar_core.errors import UserError
 from rstar_core.policy.folder import weights_digest
-from rstar_core.policy.model import new_model
+from rstar_core.policy.model import load_model, new_model, save_model
 from rstar_core.policy.rendering import encode_example
 from rstar_core.policy.train import TrainingReport, train_policy
 from tests.unit.policy.tiny import ARCHITECTURE, EXAMPLES, TRAINING
@@ -156,3 +157,33 @@ def test_a_checkpoint_that_is_not_whole_is_left_out(
     said = capsys.readouterr().err
     assert "checkpoint-5: not whole; left out" in said and "checkpoint-9: not whole; left out" in said
     assert weights_digest(again) == weights_digest(model)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tokenizer: Any, encoded: list[Encoded]) -> None:
+    with pytest.raises(UserError, match=r"the loss is not a number at step \d+ of \d+; nothing is published"):
+        train(tokenizer, encoded, learning_rate=1e20, epochs=8)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tokenizer: Any, tmp_path: Path) -> None:
+    model = new_model(ARCHITECTURE, tokenizer, 1)
+    model.model.norm.weight.data[0] = float("inf")
+    with pytest.raises(UserError, match=r"the weights model.norm.weight hold what is no number"):
+        save_model(model, tokenizer, tmp_path / "policy")
+    assert not (tmp_path / "policy").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "another config"])
+def test_damaged_weights_are_one_line(tokenizer: Any, tmp_path: Path, damage: str) -> None:
+    save_model(new_model(ARCHITECTURE, tokenizer, 1), tokenizer, tmp_path)
+    weights = tmp_path / "model.safetensors"
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "header":
+        weights.write_bytes(b"\xff" * 8 + weights.read_bytes()[8:])
+    else:
+        config = tmp_path / "config.json"
+        settings = json.loads(config.read_text())
+        config.write_text(json.dumps({**settings, "num_hidden_layers": settings["num_hidden_layers"] + 1}))
+    with pytest.raises(UserError) as error:
+        load_model(tmp_path, "float32")
+    assert "\n" not in str(error.value) and str(error.value).startswith(str(tmp_path))

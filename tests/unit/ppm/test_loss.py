@@ -33,7 +33,7 @@ def loss_of(logits: list[list[float]], num_positives: list[int]) -> float:
         }
         for node, split in zip(logits, num_positives, strict=True)
     ]
-    batch = collate(rows, pad_id=0)
+    batch = collate([{"nodes": [row]} for row in rows], pad_id=0)
     scores = score_of_logits(torch.tensor([[logit] for node in logits for logit in node]))
     return float(preference_loss(scores, batch["chosen"], batch["rejected"], batch["weights"]))
 

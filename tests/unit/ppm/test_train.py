@@ -163,7 +163,8 @@ def test_with_an_lm_weight_it_still_writes_what_was_chosen(policy: Path, tokeniz
         params = PARAMS.model_copy(update={"lm_weight": lm_weight})
         report = train_ppm(model, tokenizer, nodes, nodes, params, 5, scratch)
         assert report.at_end.all is not None and report.at_end.all >= 0.95
-        batch = collate([{"rows": node.rows, "pairs": node.pairs} for node in nodes], tokenizer.pad_token_id)
+        rows = [{"nodes": [{"rows": node.rows, "pairs": node.pairs}]} for node in nodes]
+        batch = collate(rows, tokenizer.pad_token_id)
         hidden = packed_hidden(model, batch)[*batch["before"]]
         return float(next_token_loss(hidden, model.get_input_embeddings().weight, batch["following"]).detach())
 

@@ -156,3 +156,15 @@ def test_a_partial_frame_blocks_nobody(shell: Shell) -> None:
 def test_a_reply_with_surrogates_is_made_storable() -> None:
     payload = json.dumps({"stdout": "\ud800", "error": None}).encode()
     assert decode_reply(payload, 10) == Reply("?", None)
+
+
+@pytest.mark.parametrize("name", ["reasoning_gym", "rstar_core", "pip", "torch", "prefect"])
+def test_of_the_environment_only_the_packages_for_mathematics_are_there(shell: Shell, name: str) -> None:
+    """A step that could import the generator of its problem could compute the answer from it."""
+    found = shell.run(f"import {name}")
+    assert found.raised and found.raised.type == "ModuleNotFoundError"
+
+
+def test_the_packages_for_mathematics_work(shell: Shell) -> None:
+    code = "import numpy, scipy.optimize, scipy.linalg, sympy, mpmath\nprint(sympy.sqrt(8), scipy.__name__)"
+    assert shell.run(code).stdout == "2*sqrt(2) scipy\n"

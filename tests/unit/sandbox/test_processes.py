@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,3 +166,18 @@ def test_a_server_that_can_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(server, "INTERPRETER_FLAGS", ("-c", "raise SystemExit"))
     with pytest.raises(UserError, match="did not start"), open_shell():
         pass
+
+
+def test_a_server_that_is_killed_while_it_starts_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn, spawned = server._spawn, []
+
+    def killing_the_first(*arguments: Any) -> subprocess.Popen[bytes]:
+        spawned.append(spawn(*arguments))
+        if len(spawned) == 1:
+            spawned[0].kill()
+        return spawned[-1]
+
+    monkeypatch.setattr(server, "_spawn", killing_the_first)
+    with open_shell(num_servers=1) as shell:
+        assert shell.run("print(1)").stdout == "1\n"
+    assert len(spawned) == 2

@@ -56,6 +56,37 @@ def test_siblings_do_not_see_each_other(fresh: Shell) -> None:
     assert [fresh.run(f"x.append({n})\nprint(x)", "x = []").stdout for n in range(3)] == ["[0]\n", "[1]\n", "[2]\n"]
 
 
+PIPE = "import os\nr, w = os.pipe()\nos.set_blocking(r, False)\nx = 1"
+FROM_PIPE = "os.write(w, b'ab')\nprint(os.read(r, 9))"
+FILE = "import os\nf = open(os.__file__)\nf.readline()\nx = 1"
+FROM_FILE = "print(f.readline())"
+
+
+@pytest.mark.parametrize(("parent", "step"), [(PIPE, FROM_PIPE), (FILE, FROM_FILE)])
+def test_siblings_share_no_pipe_and_no_place_in_a_file(fresh: Shell, parent: str, step: str) -> None:
+    """Each has its own of them, as if the parent had been run anew; then the parent is not kept."""
+    with open_shell(ROOMY, 1, NO_SNAPSHOTS) as other:
+        alone = other.run(step, parent)
+    assert alone.status is Status.OK
+    fresh.run(parent)
+    assert [fresh.run(step, parent).stdout for _ in range(3)] == [alone.stdout] * 3
+
+
+def test_a_step_has_no_memory_to_share(fresh: Shell) -> None:
+    shared = fresh.run("import mmap\nmmap.mmap(-1, 4096)")
+    assert shared.raised and shared.raised.type == "PermissionError"
+    own = fresh.run(
+        "m = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\nm[0] = 7\nprint(m[0])", "import mmap"
+    )
+    assert own.stdout == "7\n"
+
+
+def test_the_memory_of_a_snapshot_is_what_it_has_written(fresh: Shell) -> None:
+    fresh.run("import numpy\nx = numpy.ones(8 << 20)")  # 64 MiB, in huge pages if they were allowed
+    (kept,) = fresh.sandbox._snapshots._live.values()
+    assert 64 <= kept.mib < 90
+
+
 @pytest.mark.parametrize("budget", [SnapshotBudget(1, 1024, 0), SnapshotBudget(9, 1, 0), NO_SNAPSHOTS])
 def test_results_do_not_depend_on_what_is_alive(fresh: Shell, budget: SnapshotBudget) -> None:
     with open_shell(ROOMY, 1, budget) as other:
