@@ -36,9 +36,10 @@ MAX_DESCRIPTORS = 32
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 DEVICES = ("/dev/null", "/dev/urandom")
 # Of the environment only these: it also holds generators of problems, which compute the answers.
-PACKAGES = (
-    "antlr4", "latex2sympy2_extended", "math_verify", "mpmath", "numpy", "numpy.libs", "scipy", "scipy.libs", "sympy",
-)  # fmt: skip
+PACKAGES = frozenset(
+    "antlr4 antlr4_python3_runtime latex2sympy2_extended math_verify mpmath numpy numpy.libs scipy scipy.libs "
+    "sympy".split()
+)
 STAGING = "/sys"  # where the new root is put together: it is there on every Linux, and nothing we show lies below it
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -46,9 +47,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def readable_paths() -> list[str]:
     """All that a child may read: the interpreter, its libraries, ``PACKAGES``, two devices. None lies below another."""
-    packages = [f"{site_packages()}/{name}" for name in PACKAGES]
     found: list[str] = []
-    for path in sorted({sys.base_prefix, *LIBRARIES, *DEVICES, *packages}, key=len):
+    for path in sorted({sys.base_prefix, *LIBRARIES, *DEVICES, *packages()}, key=len):
         if os.path.exists(path) and not any(path.startswith(f"{above}/") for above in found):  # noqa: PTH110 - light
             found.append(path)
     return found
@@ -57,6 +57,12 @@ def readable_paths() -> list[str]:
 def site_packages() -> str:
     """Where this interpreter's packages lie."""
     return sysconfig.get_path("purelib")
+
+
+def packages() -> list[str]:
+    """``PACKAGES``, each with what it is said to be (``sympy-1.14.0.dist-info``): some ask for a version."""
+    site = site_packages()
+    return [f"{site}/{name}" for name in os.listdir(site) if name.partition("-")[0] in PACKAGES]  # noqa: PTH208 - light
 
 
 def fix_addresses() -> None:
@@ -161,12 +167,11 @@ def _enter_own_root() -> bool:
 
 def _hide_other_packages() -> None:
     """Without an environment of its own, the interpreter's tree holds them."""
-    site = site_packages()
+    site, shown = site_packages(), packages()
     if any(site.startswith(f"{path}/") for path in readable_paths()):
         _mount("tmpfs", STAGING + site, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
-        for name in PACKAGES:
-            if os.path.exists(f"{site}/{name}"):  # noqa: PTH110 - this process stays light
-                _show(f"{site}/{name}")
+        for path in shown:
+            _show(path)
 
 
 def _show(path: str) -> None:

@@ -158,7 +158,7 @@ def test_a_reply_with_surrogates_is_made_storable() -> None:
     assert decode_reply(payload, 10) == Reply("?", None)
 
 
-@pytest.mark.parametrize("name", ["reasoning_gym", "rstar_core", "pip", "torch", "prefect"])
+@pytest.mark.parametrize("name", ["reasoning_gym", "rstar_core.problems", "pip", "torch", "prefect"])
 def test_of_the_environment_only_the_packages_for_mathematics_are_there(shell: Shell, name: str) -> None:
     """A step that could import the generator of its problem could compute the answer from it."""
     found = shell.run(f"import {name}")
