@@ -191,7 +191,7 @@ class Search(Section):
 class SandboxLimits(Section):
     """Limits of one step's run. Seconds, and MiB above what the warm server itself uses."""
 
-    wall_seconds: Annotated[float, Field(gt=0)]
+    wall_seconds: Annotated[float, Field(gt=0)]  # for what hangs; far above, so that load decides nothing
     cpu_seconds: Positive
     memory_mib: Positive
     max_output_chars: Positive
