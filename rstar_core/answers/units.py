@@ -36,7 +36,7 @@ MEASURES: dict[str, tuple[str, Fraction]] = {
         "frequency": {"hz hertz": "1", "khz kilohertz": "1000"},
         "force": {"newton N": "1"}, "energy": {"joule J": "1", "kj kilojoule": "1000"},
         "power": {"watt W": "1", "kw": "1000"},
-        "pressure": {"pascal Pa": "1"}, "voltage": {"volt V": "1"}, "current": {"ampere A": "1"},
+        "pressure": {"pascal pa": "1"}, "voltage": {"volt V": "1"}, "current": {"ampere A": "1"},
         "information": {"bit": "1", "byte": "8"},
     }.items()
     for names, size in rows.items()
@@ -93,7 +93,7 @@ class Quantity:
 
 def as_quantity(text: str) -> Quantity:
     """``text`` without its unit, if it has a known one."""
-    if len(text) > MAX_CHARS or not (text[-1:].isalpha() or text[-1:] in (".", "}", "c") or text[-1:].isdigit()):
+    if len(text) > MAX_CHARS or not (text[-1:].isalpha() or text[-1:] in (".", "}") or text[-1:].isdigit()):
         return Quantity(text, None)
     plain = DEGREES.sub(" degree ", NAMED_TEXT.sub(r" \1 ", text)).replace(" ^", "^").strip()
     match = TAIL.search(plain)
@@ -127,8 +127,9 @@ def _unit(words: str, *, is_named: bool) -> Unit | None:
         elif lowered in AREAS:
             area = AREAS[lowered]
         elif lowered in POWERS and last:
-            powers[last[0]] += POWERS[lowered] - 1
-            scale *= last[1] ** (POWERS[lowered] - 1)
+            more = sign * (POWERS[lowered] - 1)  # "per second squared" has -2 seconds
+            powers[last[0]] += more
+            scale *= last[1] ** more
             last = None
         elif last and last[0] == "angle" and lowered in ("c", "f", "celsius", "fahrenheit"):
             powers = {f"temperature {lowered[0].upper()}": 1}
