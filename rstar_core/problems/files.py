@@ -73,6 +73,7 @@ _NOT_GIVEN = {"NA", "na", "N/A", "n/a"}  # but Na is sodium
 _NO_ANSWERS = {"none", "null", "nan", "notfound", "not found", "unknown", "proof", "?", "-"}
 _FINAL = "####"
 _LEVEL = re.compile(r"(?:Level )?(\d{1,9})", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BOXES = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _MAX_WORDS = 2  # around the box of an answer; a whole solution has more
@@ -333,7 +334,7 @@ def _text(fields: dict[str, Any], name: str) -> str:
         raise _BadRow(f"{name}: {_shown(value)} is not text")
     if "\0" in value:
         raise _BadRow(f"{name}: NUL character")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if _SURROGATE.search(value):
         raise _BadRow(f"{name}: half of a surrogate pair")
     return value.replace("\r\n", "\n").strip()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -309,10 +308,9 @@ def test_what_never_ends_is_refused_at_once(tmp_path: Path, name: str) -> None:
         read_rows(str(tmp_path / name), "here", 1.0)
 
 
-def test_an_answer_of_a_million_digits_takes_no_time(tmp_path: Path) -> None:
+@pytest.mark.timeout(60)
+def test_a_text_of_a_megabyte_comes_to_an_end(tmp_path: Path) -> None:
     row = json.dumps({"problem": "9" * 400_000, "answer": "9" * 400_000, "solution": "<<" + "9" * 100_000}).encode()
-    started = time.process_time()
     (one,), _ = read_rows(write_lines(tmp_path / "a.jsonl", [row]), "here", 1.0)
-    doubts(one.problem.text, one.problem.answer, one.solution)
-    normalised(one.problem.text)
-    assert time.process_time() - started < 2
+    assert "hardly a text" in doubts(one.problem.text, one.problem.answer, one.solution)
+    assert normalised(one.problem.text) == one.problem.text
