@@ -17,7 +17,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from rstar_core.errors import UserError
-from tasks.tracking import read_lock
+from tasks.lock import read_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,7 @@ def _status(names: Iterable[str]) -> dict[str, list[Any]]:
 
 
 def _recorded() -> set[str]:
-    lock = Path("dvc.lock")
-    return set(read_lock(lock)) if lock.exists() else set()
+    return set(read_lock())
 
 
 def _reasons(entry: str | dict[str, Any]) -> Iterator[str]:

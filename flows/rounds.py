@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed
 
 from flows.gate import stop_at_gate
 from flows.graph import Stage, closure, plan, stale, unchanged
+from flows.healing import heal
 from flows.owner import workspace_lock
 from flows.reproduce import UP_TO_DATE, reason, run_dvc, task_for
 from flows.servers import process
@@ -55,8 +56,8 @@ def evolve_round(round_id: RoundId, rebuild: bool = False) -> State[Any]:
             stop_if_stale(stage for stage in stages if stage.round_id != round_id)
         kept = unchanged(stages)
         with warm_copies(stages, kept) as environment:
-            did_run = run_stages(round_id, stages, kept, environment)
-        push(did_run or stages)
+            run_stages(round_id, stages, kept, environment)
+            push(environment)
 
     return outcome(work)
 
@@ -69,13 +70,13 @@ def evolve() -> State[Any]:
         params = load_params()
         stages_of = plan(list(params.rounds))
         everything = [stage for stages in stages_of.values() for stage in stages]
-        kept = unchanged(everything)
+        kept, last = unchanged(everything), list(params.rounds)[-1]
         with warm_copies(everything, kept) as environment:
             for round_id, stages in stages_of.items():
-                if did_run := run_stages(round_id, stages, kept, environment):
-                    push(did_run)
+                did_run = run_stages(round_id, stages, kept, environment)
+                if did_run or round_id == last:  # where nothing ran: the remote may have been away before
+                    push(environment)
                 stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate, params.rounds)
-        push(everything)  # once more: an earlier run may have found the remote away, or been killed before it sent
 
     return outcome(work)
 
@@ -84,6 +85,7 @@ def outcome(work: Callable[[], None]) -> State[Any]:
     """Do ``work`` alone in this workspace; what its user can mend becomes a failed state of one line."""
     try:
         with workspace_lock(flow_run.id):
+            heal()
             work()
     except UserError as error:
         return Failed(message=str(error))
@@ -156,10 +158,10 @@ def mirror(environment: Mapping[str, str]) -> Iterator[Callable[..., None]]:
         yield log
 
 
-def push(stages: Sequence[Stage]) -> None:
-    """Copy the results to DVC's default remote; a remote that is away costs a warning, not the round."""
+def push(environment: Mapping[str, str]) -> None:
+    """Copy all results to DVC's default remote; a remote that is away costs a warning, not the round."""
     lines: list[str] = []
-    if run_dvc(["push", *(stage.name for stage in stages)], {}, lines.append):
+    if run_dvc(["push"], environment, lines.append):
         why = (reason(lines) or "failed").removeprefix("ERROR: ")
         get_run_logger().warning("push: %s; results are safe here, and the next run or `dvc push` sends them", why)
 

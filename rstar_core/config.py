@@ -98,6 +98,7 @@ class Training(Section):
     warmup_ratio: Fraction
     weight_decay: Annotated[float, Field(ge=0)]
     max_length: Positive  # tokens; longer examples are left out and counted
+    max_left_out: Fraction  # share of the examples; more is an error
 
 
 class Architecture(Section):

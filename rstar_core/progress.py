@@ -8,9 +8,12 @@ from typing import Any
 
 
 class Progress:
-    """Prints ``what: 120/480 (25 %), 3.1 problems/s, ETA 1 min 56 s`` at most every ``every`` seconds."""
+    """Prints ``what: 120/480 (25 %), 3.1 problems/s, ETA 1 min 56 s`` at most every ``every`` seconds.
 
-    def __init__(self, what: str, total: int, unit: str, *, done: int = 0, every: float = 5.0) -> None:
+    Where nobody knows the ``total`` beforehand, it prints ``what: 120, 3.1 problems/s``.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str, *, done: int = 0, every: float = 5.0) -> None:
         self._what, self._total, self._unit, self._every = what, total, unit, every
         self._done = self._done_before = done
         self._started = self._printed = time.monotonic()
@@ -29,6 +32,8 @@ class Progress:
 
     def _line(self, seconds: float, note: str) -> str:
         rate = (self._done - self._done_before) / max(seconds, 1e-9)
+        if self._total is None:
+            return f"{self._what}: {self._done}, {rate:.1f} {self._unit}/s"
         left = (self._total - self._done) / rate if rate else 0.0
         share = 100 * self._done / max(self._total, 1)
         eta = f"ETA {duration(left)}" if self._done < self._total else f"took {duration(seconds)}"

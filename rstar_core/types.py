@@ -101,7 +101,8 @@ class Candidate:
 class Terminal(StrEnum):
     """Why a node ends a rollout. Every reason but ANSWERED is worth -1 and is backed up (paper 3.2).
 
-    GIVEN_UP is a root's alone: the search itself failed again and again, and its tree has nothing else.
+    TOO_LONG: the text so far leaves the policy no room for a step. GIVEN_UP is a root's alone: the search itself failed
+    again and again, and its tree has nothing else.
     """
 
     ANSWERED = "answered"
@@ -109,6 +110,7 @@ class Terminal(StrEnum):
     CODE_ERROR = "code_error"
     UNPARSABLE = "unparsable"
     NO_VALID_CANDIDATE = "no_valid_candidate"
+    TOO_LONG = "too_long"
     GIVEN_UP = "given_up"
 
 
@@ -168,6 +170,11 @@ class SearchTree:
     @property
     def is_given_up(self) -> bool:
         return self.nodes[0].terminal is Terminal.GIVEN_UP
+
+    @property
+    def has_too_long(self) -> bool:
+        """Whether the policy had no room for a step after some node."""
+        return any(node.terminal is Terminal.TOO_LONG for node in self.nodes)
 
     def path(self, index: int) -> tuple[int, ...]:
         """Node indices from the root's child down to ``index``; empty for the root."""

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     die_with_parent()
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-        code = run_warm(arguments)
+        code = run_warm("tasks", arguments)
         if code is not None:
             return code
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; our own progress has a rate, and lines for a log
@@ -155,6 +155,7 @@ def run_stage(name: str, argv: Sequence[str]) -> None:
     """Run the stage, then record timings, metrics and tracking, in that order."""
     from rstar_core.config import load_params
     from rstar_core.io import write_json
+    from tasks.inputs import sound
     from tasks.stages import fill_sections, load_stage, tracked_keys
     from tasks.timings import FIRST_ROUND, record_timings
     from tasks.tracking import StageRun, is_logged_by_a_flow, log_stage
@@ -166,7 +167,8 @@ def run_stage(name: str, argv: Sequence[str]) -> None:
     sections = fill_sections(function, load_params(), round_id)
     check_room(inputs.values())
     started = time.monotonic()
-    metrics = function(**{key: value for key, value in flags.items() if key != "metrics"}, **sections)
+    with sound(inputs.values(), lambda: fill_sections(function, load_params(), round_id)):
+        metrics = function(**{key: value for key, value in flags.items() if key != "metrics"}, **sections)
     rates: dict[str, Any] = metrics.pop("timings", {})
     record_timings(round_id, name, {"seconds": round(time.monotonic() - started, 3), **rates})
     write_json(flags["metrics"], metrics)

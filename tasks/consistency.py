@@ -14,9 +14,8 @@ from typing import Any
 from rstar_core.errors import UserError
 from rstar_core.shards import MANIFEST, manifest, sealed
 from tasks.lineage import checkpoints, metrics, rows
-from tasks.tracking import compare, dvc_md5, read_lock
-
-LOCK = Path("dvc.lock")
+from tasks.lock import LOCK, fault, read_lock
+from tasks.tracking import compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ def check_all() -> Report:
     """
     if not LOCK.exists():
         raise UserError(f"{LOCK}: not found; run a round first")
-    stages: dict[str, Any] = read_lock(LOCK)
+    stages: dict[str, Any] = read_lock()
     checks = {
         "outputs": _outputs(stages),
         "inputs": _inputs(stages),
@@ -54,16 +53,9 @@ def check_all() -> Report:
 
 
 def _outputs(stages: dict[str, Any]) -> Iterator[str]:
-    """A line for each output of dvc.lock, empty where it is what was made; the hash is worked out, never believed."""
+    """A line for each output of dvc.lock, empty where it is what was made."""
     for name, stage in stages.items():
-        for out in stage.get("outs", []):
-            path = Path(out["path"])
-            if not path.exists():
-                yield f"{path}: not here, but {name} made it; run: dvc checkout {name}"
-            elif dvc_md5(path) != out["md5"]:
-                yield f"{path}: has changed since {name} made it; run: dvc checkout --force {path}"
-            else:
-                yield ""
+        yield from (fault(name, out) for out in stage.get("outs", []))
 
 
 def _inputs(stages: dict[str, Any]) -> Iterator[str]:
@@ -73,8 +65,8 @@ def _inputs(stages: dict[str, Any]) -> Iterator[str]:
         for dep in stage.get("deps", []):
             if dep["path"] in made:
                 maker, md5 = made[dep["path"]]
-                fault = f"{name}: ran on another {dep['path']} than {maker} has made; run: dvc repro {name}"
-                yield "" if dep["md5"] == md5 else fault
+                line = f"{name}: ran on another {dep['path']} than {maker} has made; run: dvc repro {name}"
+                yield "" if dep["md5"] == md5 else line
 
 
 def _shards(stages: dict[str, Any]) -> Iterator[str]:

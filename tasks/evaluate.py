@@ -85,7 +85,8 @@ def evaluate(
     By the oracle, null without one: ``ppm_step_accuracy`` (of the system's solutions, see ``oracle.step_accuracy``),
     and of the round's own training data ``pair_label_noise``, ``pair_chosen_right``, ``pair_rejected_wrong`` and
     ``right_with_wrong_step``. Beside them ``num_problems``, ``num_system_problems``, ``num_tokens`` (that the policy
-    wrote, also by method), ``num_undecided`` answers and ``num_failed`` trees whose search was given up: both wrong.
+    wrote, also by method), ``num_undecided`` answers and ``num_failed`` trees whose search was given up: both wrong;
+    and ``num_too_long`` trees in which the policy had no room for a step somewhere.
 
     Raises:
         UserError: an input is missing or empty.
@@ -120,7 +121,7 @@ def evaluate(
         share = 1 - num_before / max(len(journal), 1)  # what the journal had is not this run's
         journal.discard()
     tokens = {f"num_tokens_{its.method}": its.num_tokens for its in marks}
-    totals = {name: sum(getattr(its, name) for its in marks) for name in ("num_tokens", "num_failed")}
+    totals = {name: sum(getattr(its, name) for its in marks) for name in ("num_tokens", "num_failed", "num_too_long")}
     timings = {"tokens/s": to_tenths(totals["num_tokens"] * share / seconds), "sandbox": level}
     return {**accuracies(answered), **judged, **totals, **tokens, "timings": timings}
 
@@ -252,12 +253,13 @@ def methods(models: Models, inputs: Inputs) -> list[Method]:
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """A method's predictions, by problem and tree, how many tokens they took and how many searches were given up."""
+    """A method's predictions, by problem and tree, and what the metrics count of its trees."""
 
     method: str
     predictions: list[Prediction]
     num_tokens: int
     num_failed: int
+    num_too_long: int
 
 
 _NUM_AT_ONCE = 128
@@ -273,7 +275,7 @@ class _Examiners:
     async def mark(self, method: str, problems: Sequence[Problem], num_trees: int) -> _Marks:
         """All trees of a method, ``_NUM_AT_ONCE`` problems at a time."""
         predictions: list[Prediction] = []
-        num_tokens = num_failed = 0
+        num_tokens = num_failed = num_too_long = 0
         for start in range(0, len(problems), _NUM_AT_ONCE):
             some = problems[start : start + _NUM_AT_ONCE]
             trees = [list(self._grown(method, problem, num_trees)) for problem in some]
@@ -282,7 +284,8 @@ class _Examiners:
             predictions += [one for its in graded for one in its]
             num_tokens += sum(tree.num_tokens for its in trees for tree in its)
             num_failed += sum(tree.is_given_up for its in trees for tree in its)
-        return _Marks(method, predictions, num_tokens, num_failed)
+            num_too_long += sum(tree.has_too_long for its in trees for tree in its)
+        return _Marks(method, predictions, num_tokens, num_failed, num_too_long)
 
     def _grown(self, method: str, problem: Problem, num_trees: int) -> Iterator[SearchTree]:
         return recorded_trees(self.journal, (record_key(method, problem.id, index) for index in range(num_trees)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -53,8 +54,9 @@ def synthesize(
 
     A problem that its first tree leaves unsolved gets more trees, up to ``round.num_trees``, each with its own seed.
     A finished tree is on disk at once: killed and started again, the stage goes on with the others. Metrics:
-    ``num_problems``, ``num_trees``, ``num_failed`` (trees whose search was given up), ``num_rollouts``, ``num_tokens``
-    (that the policy wrote), ``num_solved`` and ``coverage`` by the search's own verdicts; ``verify`` has the last word.
+    ``num_problems``, ``num_trees``, ``num_failed`` (trees whose search was given up), ``num_too_long`` (trees in which
+    the policy had no room for a step somewhere), ``num_rollouts``, ``num_tokens`` (that the policy wrote),
+    ``num_solved`` and ``coverage`` by the search's own verdicts; ``verify`` has the last word.
 
     Raises:
         UserError: an input is missing or empty, or the guide needs a PPM that its round does not have.
@@ -70,6 +72,12 @@ def synthesize(
         with publish_folder(trees) as folder:
             write_trees(folder, totals.count(recorded_trees(journal, recorded(journal, its_problems, round.num_trees))))
         journal.discard()
+    if totals.num_too_long:
+        print(
+            f"{round_id}: in {totals.num_too_long} of {totals.num_trees} trees a text left no room for a step; "
+            "such rollouts count as failed (too_long)",
+            file=sys.stderr,
+        )
     return {**totals.metrics(its_problems), "timings": {**totals.rates(num_before, seconds), "sandbox": level}}
 
 
@@ -207,6 +215,7 @@ class Totals:
 
     num_trees: int = 0
     num_failed: int = 0
+    num_too_long: int = 0
     num_rollouts: int = 0
     num_tokens: int = 0
     solved: set[str] = field(default_factory=set)
@@ -215,6 +224,7 @@ class Totals:
         for tree in trees:
             self.num_trees += 1
             self.num_failed += tree.is_given_up
+            self.num_too_long += tree.has_too_long
             self.num_rollouts += tree.num_rollouts
             self.num_tokens += tree.num_tokens
             if is_solved(tree):
@@ -226,6 +236,7 @@ class Totals:
             "num_problems": len(problems),
             "num_trees": self.num_trees,
             "num_failed": self.num_failed,
+            "num_too_long": self.num_too_long,
             "num_rollouts": self.num_rollouts,
             "num_tokens": self.num_tokens,
             "num_solved": len(self.solved),

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
+from tasks.lock import dvc_md5, read_lock
 from tasks.timings import FIRST_ROUND, read_timings
 
 RUN_ID_VARIABLE = "RSTAR_MLFLOW_RUN_ID"  # set by the flow: the run of the round that it brings up to date
@@ -173,13 +172,6 @@ def recorded_runs(lock: Path, names: Collection[str] | None = None) -> Iterator[
             outputs = {name: path for name, path in paths.items() if path in made}
             params = {key: value for file in entry.get("params", {}).values() for key, value in file.items()}
             yield StageRun(words[4], round_id, inputs, outputs, params)
-
-
-def read_lock(lock: Path) -> dict[str, Any]:
-    """The stages of dvc.lock; by libyaml where it is there, since Python takes a second over them."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages: dict[str, Any] = yaml.load(lock.read_text(encoding="utf-8"), loader)["stages"]
-    return stages
 
 
 class Tracker:
@@ -404,16 +396,6 @@ def metric_name(name: str) -> str:
 def dataset_name(path: Path) -> str:
     """``r1/sft`` for artifacts/r1/sft."""
     return "/".join(path.with_suffix("").parts[-2:])
-
-
-def dvc_md5(path: Path) -> str:
-    """The hash by which DVC knows a file or a folder (there: of the list of its files, with ``.dir``)."""
-    if path.is_file():
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "md5").hexdigest()
-    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    listing = json.dumps([{"md5": dvc_md5(path / file), "relpath": file} for file in files])
-    return f"{hashlib.md5(listing.encode()).hexdigest()}.dir"
 
 
 def tracking_uri() -> str:

@@ -15,6 +15,7 @@ from rstar_core.io import read_pairs, read_problems, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
 from rstar_core.policy.model import load_model, load_tokenizer
+from rstar_core.policy.train import check_left_out
 from rstar_core.ppm import train
 from rstar_core.ppm.likelihood import log_probabilities
 from rstar_core.ppm.model import new_ppm, save_ppm, write_null_ppm
@@ -50,7 +51,7 @@ def train_ppm(
     next-token loss by its weight).
 
     Raises:
-        UserError: an input is missing or unreadable, or no pair fits ``max_length``.
+        UserError: an input is missing or unreadable, no pair fits ``max_length``, or too many do not.
     """
     inputs = Inputs(round_id, problems, policy, pairs, seed, train_ppm)
     train_pairs, validation_pairs = inputs.read_pairs()
@@ -60,8 +61,11 @@ def train_ppm(
         print(f"{round_id}: no preference pairs to train on, so the round has no PPM", file=sys.stderr)
         return _no_ppm(ppm, curve, validation_pairs)
     keep_threads_awake()
+    nodes, validation = inputs.encode(train_pairs), inputs.encode(validation_pairs)
+    num_left_out = len(train_pairs) + len(validation_pairs) - train.num_pairs(nodes) - train.num_pairs(validation)
+    if nodes:
+        check_left_out(num_left_out, len(train_pairs) + len(validation_pairs), train_ppm.training)
     with control(inputs) as its_control:
-        nodes, validation = inputs.encode(train_pairs), inputs.encode(validation_pairs)
         tokenizer, model = load_tokenizer(policy), inputs.new_ppm()
         with checkpoint_folder(inputs.key("train_ppm")) as scratch:
             report = train.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
@@ -71,7 +75,6 @@ def train_ppm(
             with publish_folder(ppm) as folder:
                 save_ppm(model, tokenizer, folder)
             write_curve(curve, report.training.curve)
-    num_left_out = len(train_pairs) + len(validation_pairs) - train.num_pairs(nodes) - train.num_pairs(validation)
     counts = {"num_validation_pairs": train.num_pairs(validation), "num_left_out": num_left_out}
     return {**_metrics(report, on_training, ranker, shuffled), **counts}
 

@@ -1,9 +1,11 @@
-"""Stages begin in a copy of a process that has loaded the models' libraries: those take longer than many a stage.
+"""Stages, and DVC around them, begin in a copy of a process that has loaded their libraries: those take longer than
+many a stage.
 
 A flow keeps one such process (``python -m tasks.warm SOCKET``). ``python -m tasks <stage>`` finds it by its socket,
-hands over its command line, environment, folder and standard streams, waits for the copy to end, and ends as that did.
-Only libraries are loaded beforehand, nothing of this project, and nothing has been computed: a copy differs from a new
-process in nothing but the time. Where there is none, a stage loads what it needs itself.
+hands over its command line, environment, folder and standard streams, waits for the copy to end, and ends as that did;
+so does ``flows.mortal`` for DVC. Only libraries are loaded beforehand, nothing of this project, and nothing has been
+computed: a copy differs from a new process in nothing but the time. Where there is none, a stage loads what it needs
+itself.
 
 Whoever ends takes the others along: the kernel ends the copies with the process that they are copies of, and that
 process ends a copy whose caller is gone.
@@ -30,7 +32,7 @@ LIBRARIES = (
     "pyarrow.parquet", "pydantic", "yaml", "torch", "transformers.models.llama.modeling_llama",
     "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
     "transformers.tokenization_utils_tokenizers", "trl", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer",
-    "datasets",
+    "datasets", "dvc.cli", "dvc.commands.repro", "dvc.commands.data_sync", "dvc.repo.reproduce", "dvc.stage.cache",
 )  # fmt: skip
 STREAMS = (0, 1, 2)
 MAX_REQUEST = 1 << 20
@@ -39,16 +41,19 @@ MAX_REQUEST = 1 << 20
 # --- the caller -----------------------------------------------------------------------------------------------
 
 
-def run_warm(argv: Sequence[str]) -> int | None:
-    """The exit code of ``python -m tasks *argv`` in a warm copy; None where there is none to be had."""
+def run_warm(program: str, argv: Sequence[str]) -> int | None:
+    """The exit code of ``python -m <program> *argv`` in a warm copy; None where there is none to be had.
+
+    ``program`` is one of ``PROGRAMS``.
+    """
     address = os.environ.get(SOCKET_VARIABLE)
     if not address:
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
-        request = json.dumps({"argv": list(argv), "folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
+        request = {"program": program, "argv": list(argv), "folder": str(Path.cwd()), "environment": dict(os.environ)}
         try:
             channel.connect(address)
-            socket.send_fds(channel, [request], STREAMS)
+            socket.send_fds(channel, [json.dumps(request).encode()], STREAMS)
             pid = int(channel.recv(64))
         except (OSError, ValueError):  # not there, or not yet, or a request that is too long for it
             return None
@@ -62,11 +67,11 @@ def run_warm(argv: Sequence[str]) -> int | None:
 
 @contextmanager
 def _signals_passed_on(pid: int) -> Iterator[None]:
-    """The copy is asked to end in the caller's place, and says what it says."""
+    """The copy and what it has started are asked to end in the caller's place, as by a terminal."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):
-            os.kill(pid, number)
+            os.killpg(pid, number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -128,6 +133,8 @@ class _Parent:
                 self._become(request, streams)
             for stream in streams:
                 os.close(stream)
+            with suppress(OSError):
+                os.setpgid(pid, pid)  # before its caller can signal the group
             caller.send(str(pid).encode())
             self._callers[pid] = caller
             self._selector.register(caller, selectors.EVENT_READ, self._end_of(pid))
@@ -157,6 +164,8 @@ class _Parent:
 
     def _become(self, request: dict[str, Any], streams: Sequence[int]) -> None:
         """In the copy: be what the caller asked for, and end."""
+        die_with_parent()
+        os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for stream, standard in zip(streams, STREAMS, strict=True):
@@ -172,23 +181,36 @@ class _Parent:
         sys.argv[1:] = request["argv"]
         code = 1
         try:
-            code = _run(request["argv"])
+            code = _run(PROGRAMS[request["program"]], request["argv"])
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
 
 
-def _run(argv: Sequence[str]) -> int:
-    import traceback
-
+def _stage(argv: Sequence[str]) -> int:
     from tasks.__main__ import CONTINUE, main
     from tasks.ending import end_in_time
 
     del os.environ[SOCKET_VARIABLE]  # it is the copy
     end_in_time(CONTINUE)
+    return main(argv)
+
+
+def _dvc(argv: Sequence[str]) -> int:
+    from dvc.cli import main
+
+    return int(main(argv))
+
+
+PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {"tasks": _stage, "dvc": _dvc}
+
+
+def _run(program: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    import traceback
+
     try:
-        return main(argv)
+        return program(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except BaseException:

@@ -17,7 +17,7 @@ from rstar_core.answers.brackets import LIST, SET, UNION, Collection, as_collect
 from rstar_core.answers.exact import Form, as_form, letters, without_name
 from rstar_core.answers.in_sandbox import LIBRARY, Margins, comparison
 from rstar_core.answers.names import in_single_letters
-from rstar_core.answers.notation import MAX_CHARS, normalised
+from rstar_core.answers.notation import MAX_CHARS, normalised, without_noise
 from rstar_core.answers.rational import as_based_integer, as_percentage, as_rational, float_noise, rounding_unit
 from rstar_core.answers.units import DIMENSIONS, Quantity, as_quantity
 from rstar_core.answers.wording import (
@@ -105,7 +105,7 @@ def ruling_on_normalised(gold: str, answer: str, tolerance: Fraction | None = No
         return Ruling(Verdict.DIFFERENT if gold or answer else Verdict.UNDECIDED, Rule.EMPTY)
     if gold == answer:
         return Ruling(Verdict.EQUAL, Rule.NORMALISED)
-    bare = without_labels(gold, answer)
+    bare = without_labels(*without_noise(gold, answer))
     if isinstance(bare, Ruling):
         return bare
     gold, answer = bare
@@ -126,7 +126,7 @@ async def math_verify_ruling(gold: str, answer: str, sandbox: Sandbox, tolerance
     if max(len(gold), len(answer)) > MAX_CHARS:
         return Ruling(Verdict.UNDECIDED, Rule.TOO_LONG)
     first, second = sorted((normalised(gold), normalised(answer)))
-    bare = without_labels(first, second)
+    bare = without_labels(*without_noise(first, second))
     if isinstance(bare, Ruling):
         return bare
     named = in_single_letters(*bare)

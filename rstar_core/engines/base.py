@@ -16,7 +16,10 @@ class PolicyEngine(Protocol):
     async def propose(
         self, question: Question, prefix: Sequence[Step], *, num_candidates: int, seed: int
     ) -> list[Candidate]:
-        """Sample ``num_candidates`` continuations of ``prefix``, each up to one step. ``seed`` fixes the sample."""
+        """Sample ``num_candidates`` continuations of ``prefix``, each up to one step. ``seed`` fixes the sample.
+
+        None where the text so far leaves no room for a whole step.
+        """
         ...
 
 

@@ -20,8 +20,8 @@ _JOIN_SHARE = 4  # new prompts wait until they make up one candidate in so many:
 class LocalPolicy:
     """Implements ``PolicyEngine`` with a causal language model whose tokenizer has each step marker as one token.
 
-    ``exact`` is the same model in float64, see ``decode``. A prompt that leaves no room for a whole step gets empty
-    candidates: no step, like any unparsable text.
+    ``exact`` is the same model in float64, see ``decode``. A prompt that leaves no room for a whole step gets no
+    candidates.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LocalPolicy:
     ) -> list[Candidate]:
         prompt = self._encode(question, prefix)
         if len(prompt.ids) > self._max_prompt:
-            return [Candidate("", 0)] * num_candidates
+            return []
         token_lists = await self._driver.result((prompt, num_candidates, seed))
         return [Candidate(self._tokenizer.decode(tokens), len(tokens)) for tokens in token_lists]
 

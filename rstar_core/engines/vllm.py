@@ -63,10 +63,7 @@ class TextPrompts:
 
 
 class VllmPolicy:
-    """Implements ``PolicyEngine`` over the completions API.
-
-    A prompt that leaves no room for a whole step gets empty candidates: no step, like any unparsable text.
-    """
+    """Implements ``PolicyEngine`` over the completions API."""
 
     def __init__(self, replicas: Replicas, model: str, prompts: TokenPrompts | TextPrompts, sampling: Sampling) -> None:
         self._replicas = replicas
@@ -104,7 +101,7 @@ class VllmPolicy:
             found = await self._replicas.ask("/v1/completions", body, question.id, lambda it: _candidates(it, number))
         except PromptTooLong as error:
             self._warn(error)
-            found = [Candidate("", 0)] * number
+            found = []
         return found * num_candidates if is_greedy else found
 
     def _warn(self, error: PromptTooLong) -> None:

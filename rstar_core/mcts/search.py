@@ -165,6 +165,8 @@ class _Search:
         candidates = await self._parts.policy.propose(
             self._question, prefix, num_candidates=self._budget.num_candidates, seed=derived_seed(self._seed, index)
         )
+        if not candidates:
+            return _Expansion(candidates, reason=Terminal.TOO_LONG)
         counts, num_unparsable = _merged(candidates, prefix)
         outcomes = await self._execute(prefix, list(counts))
         kept = [_with_output(step, outcome) for step, outcome in outcomes.items() if outcome is None or _is_ok(outcome)]

@@ -37,7 +37,7 @@ def train_policy(
     longer than ``training.max_length`` is left out.
 
     Raises:
-        UserError: no example fits ``training.max_length``.
+        UserError: no example fits ``training.max_length``, or more of them do not than ``training.max_left_out``.
     """
     from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback
@@ -45,6 +45,7 @@ def train_policy(
     kept = [example for example in examples if len(example["input_ids"]) <= training.max_length]
     if not kept:
         raise UserError(f"no example fits max_length={training.max_length} tokens; raise it in params.yaml")
+    check_left_out(len(examples) - len(kept), len(examples), training)
     disable_progress_bars()  # of TRL's preparation, which takes no time
     use_cache = model.config.use_cache  # the trainer turns it off for good
     trainer = _trainer_class()(
@@ -64,6 +65,15 @@ def train_policy(
         num_tokens=num_tokens,
         tokens_per_second=num_tokens * run.share / run.seconds,
     )
+
+
+def check_left_out(num_left_out: int, number: int, training: Training) -> None:
+    """Raises UserError where so many of a training set's ``number`` texts are too long that it would be another."""
+    if num_left_out > training.max_left_out * number:
+        raise UserError(
+            f"{num_left_out} of {number} training texts are longer than max_length={training.max_length} tokens, "
+            f"and max_left_out={training.max_left_out} allows fewer; raise one of the two in params.yaml"
+        )
 
 
 def sft_config(training: Training, seed: int, output_dir: str) -> Any:

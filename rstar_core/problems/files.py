@@ -52,6 +52,7 @@ from rstar_core.config import FileField
 from rstar_core.errors import UserError
 from rstar_core.problems.filters import Rejection, check_bad_fraction
 from rstar_core.problems.identity import problem_id
+from rstar_core.progress import Progress
 from rstar_core.types import Problem
 
 _READ = {"problem", "question", "answer", "solution", "level", "license", "id", "tolerance", "error"}
@@ -108,7 +109,9 @@ def read_rows(
     rows: list[Row] = []
     bad: list[Rejection] = []
     line_by_id: dict[str | int, int] = {}
+    progress = Progress(path, None, "rows")
     for line, content in _contents(path):
+        progress.advance()
         try:
             fields = _fields(content, columns or {})
             row = Row(line, _problem(fields, source), _solution(fields))

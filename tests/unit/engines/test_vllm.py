@@ -76,13 +76,13 @@ def test_fewer_candidates_than_asked_for_are_none(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["known before", "the server says so"])
-def test_a_prompt_without_room_is_no_step_and_one_line(
+def test_a_prompt_without_room_gets_no_candidates_and_one_line(
     tokenizer: Any, capsys: pytest.CaptureFixture[str], is_known: bool
 ) -> None:
     fake = FakeServer(
         None if is_known else failing(1, 400, "maximum context length"), max_length=9 if is_known else 999
     )
-    assert propose(fake, TokenPrompts(tokenizer)) == [Candidate("", 0)] * 3
+    assert propose(fake, TokenPrompts(tokenizer)) == []
     assert capsys.readouterr().err.count("leaves no room for a step") == 1
 
 

@@ -324,6 +324,24 @@ def test_real_code_runs_from_its_parents_state() -> None:
     assert ends(tree, 3) == (Terminal.ANSWERED, 1.0, 4, 4.0)
 
 
+def test_no_room_for_a_step_is_a_reason_of_its_own() -> None:
+    """An engine has no candidates where the text so far is too long for it."""
+
+    class Full(ScriptedPolicy):
+        async def propose(
+            self, question: Question, prefix: Sequence[Step], *, num_candidates: int, seed: int
+        ) -> list[Candidate]:
+            if prefix:
+                return []
+            return await super().propose(question, prefix, num_candidates=num_candidates, seed=seed)
+
+    parts = Parts(Full(by_prefix({("q",): [code("a")]})), priors({}), ToySandbox(), truth("5"))
+    tree = asyncio.run(search(QUESTION, parts, Budget(**BUDGET), 1))
+    assert [node.terminal for node in tree.nodes] == [None, Terminal.TOO_LONG]
+    assert tree.nodes[1].reward == -1
+    assert tree.freeze("q", "r1", 0).has_too_long
+
+
 # --- engines that remember ------------------------------------------------------------------------------------
 
 

@@ -84,7 +84,9 @@ def test_the_lean_loss_has_the_gradients_of_the_librarys(
 def test_overlong_examples_are_left_out_whole(tokenizer: Any, encoded: list[Encoded]) -> None:
     longest = max(len(one["input_ids"]) for one in encoded)
     num_long = sum(len(one["input_ids"]) == longest for one in encoded)
-    _, report = train(tokenizer, encoded, max_length=longest - 1)
+    with pytest.raises(UserError, match=rf"^{num_long} of 12 .* max_length={longest - 1} .* max_left_out=0.05 allows"):
+        train(tokenizer, encoded, max_length=longest - 1)
+    _, report = train(tokenizer, encoded, max_length=longest - 1, max_left_out=num_long / 12)
     assert report.num_examples == 12 - num_long
     with pytest.raises(UserError, match="no example fits max_length=3 tokens; raise it"):
         train(tokenizer, encoded, max_length=3)

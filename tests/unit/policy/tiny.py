@@ -12,7 +12,14 @@ ARCHITECTURE = Architecture(
     vocab_size=320, hidden_size=32, intermediate_size=64, num_layers=1, num_heads=2, max_position_embeddings=128
 )
 TRAINING = Training(
-    epochs=2, batch_size=4, learning_rate=1e-2, schedule="cosine", warmup_ratio=0.0, weight_decay=0.0, max_length=256
+    epochs=2,
+    batch_size=4,
+    learning_rate=1e-2,
+    schedule="cosine",
+    warmup_ratio=0.0,
+    weight_decay=0.0,
+    max_length=256,
+    max_left_out=0.05,
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rstar_core.config import Seed, TrainPpm
+from rstar_core.errors import UserError
 from rstar_core.io import write_pairs, write_problems
 from rstar_core.ppm.model import is_null_ppm, load_ppm
 from rstar_core.types import PreferencePair, Problem, Step, StepKind
@@ -23,7 +24,7 @@ SECTION = TrainPpm.model_validate(
     {
         "training": {
             **{"epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "schedule": "linear"},
-            **{"warmup_ratio": 0.0, "weight_decay": 0.0, "max_length": 128},
+            **{"warmup_ratio": 0.0, "weight_decay": 0.0, "max_length": 128, "max_left_out": 0.2},
         },
         "token_weight": 0.5,
         "lm_weight": 0.5,
@@ -88,6 +89,13 @@ def test_a_round_with_pairs_gets_a_ppm_that_loads(policy: Path, tmp_path: Path) 
     assert list(curve(tmp_path)[0]) == ["step", "epoch", "loss", "learning_rate"]
     assert float(curve(tmp_path)[-1]["loss"]) == metrics["final_loss"]
     assert {path.name for path in tmp_path.iterdir()} == {"problems.parquet", "pairs", "ppm", "curves"}
+
+
+def test_too_many_pairs_that_do_not_fit_are_an_error(policy: Path, tmp_path: Path) -> None:
+    too_long = [replace(pair(n), node_key=f"0/{n}", rejected=(Step(StepKind.CODE, "9" * 200),)) for n in range(2)]
+    with pytest.raises(UserError, match=r"^2 of 9 .* max_length=128 tokens, and max_left_out=0\.2 allows fewer"):
+        run(tmp_path, policy, [*map(pair, range(6)), too_long[0]], [pair(7), too_long[1]])
+    assert not (tmp_path / "ppm").exists()
 
 
 def test_a_round_without_pairs_gets_a_null_ppm_and_a_line(

@@ -26,7 +26,14 @@ from rstar_core.ppm.train import (
 from rstar_core.types import PreferencePair, Question, Step, StepKind
 
 TRAINING = Training(
-    epochs=6, batch_size=8, learning_rate=5e-3, schedule="linear", warmup_ratio=0.05, weight_decay=0.01, max_length=40
+    epochs=6,
+    batch_size=8,
+    learning_rate=5e-3,
+    schedule="linear",
+    warmup_ratio=0.05,
+    weight_decay=0.01,
+    max_length=40,
+    max_left_out=0.05,
 )
 PARAMS = TrainPpm(
     training=TRAINING,

@@ -39,7 +39,7 @@ from rstar_core.types import (
 from tasks.__main__ import main
 from tasks.accuracies import accuracies
 from tasks.consistency import check_all
-from tasks.tracking import dvc_md5
+from tasks.lock import dvc_md5
 
 WHOLE = "checked: 3 outputs, 2 inputs, 1 shards, 2 lineage, 0 checkpoints, 0 metrics, 0 tracking; faults: 0\n"
 STEP = Step(StepKind.ANSWER, "1")

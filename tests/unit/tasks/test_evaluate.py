@@ -381,6 +381,7 @@ def test_each_accuracy_is_what_its_name_says(stage: Any, monkeypatch: pytest.Mon
         "num_judged_pairs": 0,
         "num_undecided": 0,
         "num_failed": 0,
+        "num_too_long": 0,
         "num_tokens": 36 * 7 + 29 * 5,
         "num_tokens_greedy": 4 * 12,
         "num_tokens_flat": 16 * 7 + 12 * 5,

@@ -12,6 +12,7 @@ import pytest
 
 import tasks
 from tasks.__main__ import main
+from tasks.lock import dvc_md5
 
 ROOT = Path(__file__).parents[3]
 STAGE = '''
@@ -128,3 +129,69 @@ def test_another_python_is_one_line_that_says_how(module: str) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {sys.executable} has no ") and done.stderr.count("\n") == 1
     assert "source .venv/bin/activate" in done.stderr
+
+
+# --- inputs that change while the stage runs ------------------------------------------------------------------
+
+REWRITE = "Path('params.yaml').write_text(Path('params.yaml').read_text()"
+CHANGES = {
+    "an input": ("wall", "Path('wall').write_text('new')"),
+    "its file among others": ("house", "Path('house/door').write_text('new')"),
+    "its code": ("brush.py", "Path('brush.py').write_text('new')"),
+    "its params": ("params.yaml", f"{REWRITE}.replace('20260', '7'))"),
+}
+
+
+@pytest.fixture
+def house(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (workspace / "house").mkdir()
+    (workspace / "house" / "door").touch()
+    (workspace / "brush.py").touch()
+    (workspace / "dvc.yaml").write_text("stages: {paint: {foreach: [r2], do: {cmd: x, deps: [brush.py, '${item}/y']}}}")
+    monkeypatch.setenv("DVC_STAGE", "paint@r2")
+    return workspace
+
+
+def acting(workspace: Path, code: str) -> int:
+    """``paint``, which does ``code`` meanwhile."""
+    (workspace / "stages" / "paint.py").write_text(STAGE.replace("    facts = ", f"    {code}\n    facts = "))
+    return paint("--earlier", "house")
+
+
+@pytest.mark.parametrize(("name", "code"), CHANGES.values(), ids=CHANGES)
+def test_what_changes_while_the_stage_runs_ends_it(
+    house: Path, capsys: pytest.CaptureFixture[str], name: str, code: str
+) -> None:
+    assert acting(house, code) == 2
+    assert f"{name} changed while the stage ran" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("name", ["wall", "house"])
+def test_what_is_not_as_its_stage_made_it_is_refused(
+    house: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    made = [{"path": path, "md5": dvc_md5(Path(path))} for path in ("wall", "house/door")]
+    (house / "dvc.lock").write_text(json.dumps({"stages": {"build": {"cmd": "x", "outs": made}}}))
+    assert acting(house, "pass") == 0
+    file = house / name if name == "wall" else house / "house" / "door"
+    file.write_text("\x01")
+    assert acting(house, "pass") == 2
+    assert "has changed since build made it; run: dvc checkout --force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Path('elsewhere').write_text('new')",
+        "Path('house/__pycache__').mkdir()",
+        f"{REWRITE}.replace('fraction: 0.01', 'fraction: 0.02'))",
+    ],
+    ids=["another file", "compiled code", "another section of params.yaml"],
+)
+def test_what_the_stage_does_not_read_may_change(house: Path, code: str) -> None:
+    assert acting(house, code) == 0
+
+
+def test_without_dvc_outputs_may_be_there_already(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert acting(workspace, "Path('wall').write_text('new')") == 0

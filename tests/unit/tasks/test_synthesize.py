@@ -162,6 +162,7 @@ def test_unsolved_problems_get_another_tree_and_only_they(monkeypatch: pytest.Mo
         "num_problems": 4,
         "num_trees": 6,
         "num_failed": 0,
+        "num_too_long": 0,
         "num_rollouts": 12,
         "num_tokens": sum(tree.num_tokens for tree in trees),
         "num_solved": 2,

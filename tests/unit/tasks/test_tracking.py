@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import tracking
+from tasks.lock import dvc_md5
 from tasks.tracking import (
     StageRun,
     best_round,
     close_round,
-    dvc_md5,
     log_stage,
     metric_name,
     open_round,

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import dvc
 import psutil
 import pytest
 
@@ -30,6 +31,8 @@ def say(argv):
     raise ZeroDivisionError
 usual, ours = __main__.run, {"wait": wait, "say": say}
 __main__.run = lambda argv: ours[argv[0]](argv[1:]) if argv[0] in ours else usual(argv)
+dvc = warm.PROGRAMS["dvc"]
+warm.PROGRAMS["dvc"] = lambda argv: print("a copy", os.getpgid(0) == os.getpid(), flush=True) or dvc(argv)
 warm.serve(pathlib.Path("warm.sock"))
 """
 
@@ -44,9 +47,9 @@ def server(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         its.kill()
 
 
-def call(folder: Path, *argv: str, **more: str) -> subprocess.Popen[str]:
+def call(folder: Path, *argv: str, program: Sequence[str] = ("tasks",), **more: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), SOCKET_VARIABLE: "warm.sock", **more}
-    command = [sys.executable, "-m", "tasks", *argv]
+    command = [sys.executable, "-m", *program, *argv]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
 
@@ -97,6 +100,16 @@ def test_nobody_outlives_a_kill(server: subprocess.Popen[bytes], tmp_path: Path)
     _, errors = caller.communicate(timeout=30)
     assert caller.returncode == 1 and "has ended; the same command continues" in errors
     wait_until(lambda: not copy.is_running())
+
+
+def test_dvc_is_a_copy_too(server: object, tmp_path: Path) -> None:
+    said, _ = (caller := call(tmp_path, "--version", program=("flows.mortal", "dvc"))).communicate(timeout=60)
+    assert said.splitlines() == ["a copy True", dvc.__version__] and caller.returncode == 0
+
+
+def test_without_a_warm_process_dvc_begins_as_any_program(tmp_path: Path) -> None:
+    said, _ = (caller := call(tmp_path, "--version", program=("flows.mortal", "dvc"))).communicate(timeout=60)
+    assert said.splitlines() == [dvc.__version__] and caller.returncode == 0
 
 
 def test_without_a_warm_process_a_stage_begins_as_any_program(tmp_path: Path) -> None:

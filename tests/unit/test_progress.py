@@ -1,0 +1,19 @@
+"""Progress as log lines."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rstar_core.progress import Progress
+
+
+def test_a_line_has_share_rate_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    Progress("grade", 40, "answers", every=0).advance(10)
+    assert re.fullmatch(r"grade: 10/40 \(25 %\), [\d.]+ answers/s, ETA \d+ s\n", capsys.readouterr().err)
+
+
+def test_where_nobody_knows_the_total_there_is_a_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    Progress("a.csv", None, "rows", every=0).advance(3)
+    assert re.fullmatch(r"a\.csv: 3, [\d.]+ rows/s\n", capsys.readouterr().err)
