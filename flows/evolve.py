@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,17 +14,17 @@ from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from tasks.ending import end_in_time, say_ended
 from tasks.timings import FIRST_ROUND, read_timings
+from tasks.tracking import load_library
 
 CONTINUE = "the same command continues where it stopped"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
-    from flows.rounds import known_round  # Prefect takes a second or two to load; --help does not need it
-
     try:
-        rounds = list(load_params().rounds)
-        last = known_round(arguments.round or rounds[-1], rounds)
+        params = load_params()
+        rounds = list(params.rounds)
+        last = params.known_round(arguments.round or rounds[-1])
         with connection():
             state = run_flow(arguments)
         if state.is_failed():
@@ -57,21 +58,33 @@ def run_flow(arguments: argparse.Namespace) -> Any:
 def connection() -> Iterator[None]:
     """Prefect at PREFECT_API_URL, or a server of our own until this process ends.
 
-    It must outlast the block: Prefect's threads hand in their last log lines when the interpreter shuts down.
+    It must outlast the block: Prefect's threads hand in their last log lines when the interpreter shuts down. Prefect's
+    settings, which may name a server too, take seconds to load: meanwhile ours starts.
     """
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
-
     from flows.servers import temporary_prefect
 
-    if PREFECT_API_URL.value():
+    if os.environ.get("PREFECT_API_URL"):
         yield
         return
     print("starting Prefect (the first start takes some 20 s)", file=sys.stderr)
     server = ExitStack()
     atexit.register(server.close)
-    api, auth = server.enter_context(temporary_prefect())
+    api, auth = server.enter_context(temporary_prefect(load_libraries))
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+
+    if PREFECT_API_URL.value():
+        server.close()
+        yield
+        return
     with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: auth, PREFECT_UI_URL: ""}):
         yield
+
+
+def load_libraries() -> None:
+    """Those of the flow, which take as long as its server does to start."""
+    import flows.rounds  # noqa: F401
+
+    load_library()
 
 
 def report(round_id: str, rounds: Sequence[str]) -> str:

@@ -99,13 +99,16 @@ def unchanged(stages: Sequence[Stage]) -> set[str]:
 
 
 def _status(names: Iterable[str]) -> dict[str, list[Any]]:
-    """DVC's word on the recorded stages ``names``: an entry for each that it would run."""
-    targets = sorted(names)
-    if not targets:
+    """DVC's word on the recorded stages ``names``: an entry for each that it would run.
+
+    It is asked about all: for each target that it is given it reads dvc.yaml and dvc.lock again.
+    """
+    wanted = set(names)
+    if not wanted:
         return {}
     with _repository() as repo:
-        found: dict[str, list[Any]] = repo.status(targets=targets)
-    return found
+        found: dict[str, list[Any]] = repo.status()
+    return {name: entries for name, entries in found.items() if name in wanted}
 
 
 def _recorded() -> set[str]:

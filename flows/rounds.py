@@ -50,8 +50,8 @@ def evolve_round(round_id: RoundId, rebuild: bool = False) -> State[Any]:
     """
 
     def work() -> None:
-        rounds = list(load_params().rounds)
-        stages = closure(known_round(round_id, rounds), rounds)
+        params = load_params()
+        stages = closure(params.known_round(round_id), list(params.rounds))
         if not rebuild:
             stop_if_stale(stage for stage in stages if stage.round_id != round_id)
         kept = unchanged(stages)
@@ -90,12 +90,6 @@ def outcome(work: Callable[[], None]) -> State[Any]:
     except UserError as error:
         return Failed(message=str(error))
     return Completed()
-
-
-def known_round(round_id: str, rounds: Sequence[str]) -> str:
-    if round_id not in rounds:
-        raise UserError(f"'{round_id}' is not a round; params.yaml has: {', '.join(rounds)}")
-    return round_id
 
 
 def stop_if_stale(stages: Iterable[Stage]) -> None:

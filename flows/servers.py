@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -21,37 +21,49 @@ Child = subprocess.Popen[bytes]
 STARTUP_SECONDS = 120  # the first start migrates an empty database: 20 s on a quiet machine
 
 
+def nothing() -> None:
+    """What there is to do while a server starts."""
+
+
 @contextmanager
-def temporary_prefect() -> Iterator[tuple[str, str]]:
+def temporary_prefect(meanwhile: Callable[[], None] = nothing) -> Iterator[tuple[str, str]]:
     """API address and password of a Prefect server without UI, in ``PREFECT_HOME``, for the length of the block.
 
+    ``meanwhile`` is done while it starts.
     Prefect has such a server of its own; that one outlives a killed flow.
     """
     auth = password()
     environment = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_SERVER_UI_ENABLED": "false"}
     port = free_port()
-    with prefect_server("prefect-temporary", port, auth, environment):
+    with prefect_server("prefect-temporary", port, auth, environment, meanwhile):
         yield f"http://{HOST}:{port}/api", auth
 
 
 def prefect_server(
-    name: str, port: int, auth: str, environment: Mapping[str, str]
+    name: str, port: int, auth: str, environment: Mapping[str, str], meanwhile: Callable[[], None] = nothing
 ) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Prefect's server on this machine, closed to pages of others (``flows/guarded.py``)."""
     where = ["--host", HOST, "--port", str(port), "--log-level", "error"]
     own = {SERVER_VARIABLE: auth, "PREFECT__SERVER_FINAL": "1"}
     command = ["uvicorn", "--factory", "flows.guarded:create_app", *where]
-    return server(name, command, f"http://{HOST}:{port}/api/health", {**own, **environment})
+    return server(name, command, f"http://{HOST}:{port}/api/health", {**own, **environment}, meanwhile)
 
 
 @contextmanager
-def server(name: str, module: Sequence[str], health: str, environment: Mapping[str, str]) -> Iterator[Child]:
-    """Run ``python -m <module>`` until the block ends; enter it once ``health`` answers.
+def server(
+    name: str,
+    module: Sequence[str],
+    health: str,
+    environment: Mapping[str, str],
+    meanwhile: Callable[[], None] = nothing,
+) -> Iterator[Child]:
+    """Run ``python -m <module>`` until the block ends; enter it once ``health`` answers. Until then, ``meanwhile``.
 
     Raises:
         UserError: the server ended or did not answer in time.
     """
     with process(name, module, environment) as child:
+        meanwhile()
         _wait_until_healthy(name, child, health)
         yield child
 

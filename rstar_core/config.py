@@ -346,6 +346,16 @@ class Params(Section):
             )
         return self
 
+    def known_round(self, round_id: str | None) -> str:
+        """``round_id``, which must be one of the rounds.
+
+        Raises:
+            UserError: it is none.
+        """
+        if round_id not in self.rounds:
+            raise UserError(f"'{round_id}' is not a round; params.yaml has: {', '.join(self.rounds)}")
+        return round_id
+
 
 class _OnceLoader(yaml.SafeLoader):
     """Refuses a key that is there twice, of which YAML would silently keep the last."""

@@ -114,9 +114,7 @@ def _section(section: str, params: Params, round_id: str | None) -> Any:
     value = getattr(params, section)
     if section != "rounds":
         return value
-    if round_id not in params.rounds:
-        raise UserError(f"params.yaml: rounds.{round_id}: no such round; rounds are: {', '.join(params.rounds)}")
-    return value[round_id]
+    return value[params.known_round(round_id)]
 
 
 def tracked_keys(values: Mapping[str, Any], function: StageFunction, round_id: str | None) -> dict[str, Any]:

@@ -398,6 +398,11 @@ def dataset_name(path: Path) -> str:
     return "/".join(path.with_suffix("").parts[-2:])
 
 
+def load_library() -> None:
+    """MLflow, which takes some seconds: whoever has them to spare spends them here."""
+    import mlflow  # noqa: F401
+
+
 def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
 

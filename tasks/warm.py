@@ -42,12 +42,9 @@ MAX_REQUEST = 1 << 20
 
 
 def run_warm(program: str, argv: Sequence[str]) -> int | None:
-    """The exit code of ``python -m <program> *argv`` in a warm copy; None where there is none to be had.
-
-    ``program`` is one of ``PROGRAMS``.
-    """
+    """The exit code of ``python -m <program> *argv`` in a warm copy; None where there is none to be had."""
     address = os.environ.get(SOCKET_VARIABLE)
-    if not address:
+    if not address or program not in PROGRAMS:
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
         request = {"program": program, "argv": list(argv), "folder": str(Path.cwd()), "environment": dict(os.environ)}
