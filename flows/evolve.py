@@ -14,7 +14,7 @@ from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from tasks.ending import end_in_time, say_ended
 from tasks.timings import FIRST_ROUND, read_timings
-from tasks.tracking import load_library
+from tasks.tracking import prepare
 
 CONTINUE = "the same command continues where it stopped"
 
@@ -84,7 +84,7 @@ def load_libraries() -> None:
     """Those of the flow, which take as long as its server does to start."""
     import flows.rounds  # noqa: F401
 
-    load_library()
+    prepare()
 
 
 def report(round_id: str, rounds: Sequence[str]) -> str:

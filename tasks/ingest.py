@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from rstar_core.answers.equivalence import GRADER_VERSION, Ruling, Verdict, ruling_from_row
+from rstar_core.answers.equivalence import GRADER_VERSION, Ruling, Verdict, math_verify_ruling, ruling_from_row
 from rstar_core.answers.gold import cheap_gold_ruling, gold_ruling
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import FileSource, Ingest, Source, Split
@@ -66,6 +66,7 @@ def ingest(
     golds = sorted({entry.problem.answer for entries in disjoint.values() for entry in entries})
     with closing(open_journal(_key(ingest, golds))) as journal:
         rulings = asyncio.run(gold_rulings(golds, journal))
+        duplicates = asyncio.run(with_verdicts(duplicates))
         kept, unreadable = gradable(near_copies(disjoint), rulings)
         check_readable(ingest, loaded, unreadable, rulings)
         bad = _unique(row for one in loaded for row in one.bad)
@@ -157,6 +158,23 @@ async def gold_rulings(golds: Sequence[str], journal: Journal) -> dict[str, Ruli
             async for gold, row in by_shard(journal, hard, _AT_ONCE, work):
                 rulings[gold] = ruling_from_row(row)
     return rulings
+
+
+async def with_verdicts(duplicates: Sequence[Duplicate]) -> list[Duplicate]:
+    """``duplicates``, all of them with a verdict on the two answers."""
+    if all(one.verdict for one in duplicates):
+        return list(duplicates)
+    progress = Progress("answers to the same problem", sum(one.verdict is None for one in duplicates), "pairs")
+    async with GraderSandbox() as sandbox:
+
+        async def judged(one: Duplicate) -> Duplicate:
+            if one.verdict:
+                return one
+            ruling = await math_verify_ruling(one.original.answer, one.entry.problem.answer, sandbox)
+            progress.advance()
+            return replace(one, verdict=ruling.verdict)
+
+        return list(await asyncio.gather(*map(judged, duplicates)))
 
 
 def _why(answer: str, rulings: Mapping[str, Ruling]) -> str:

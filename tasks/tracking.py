@@ -17,6 +17,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -398,9 +399,13 @@ def dataset_name(path: Path) -> str:
     return "/".join(path.with_suffix("").parts[-2:])
 
 
-def load_library() -> None:
-    """MLflow, which takes some seconds: whoever has them to spare spends them here."""
-    import mlflow  # noqa: F401
+def prepare() -> None:
+    """Load MLflow and make its store, which takes some seconds: whoever has them to spare spends them here.
+
+    Where it is away, whoever needs it says so.
+    """
+    with suppress(Exception):
+        _client()
 
 
 def tracking_uri() -> str:

@@ -39,15 +39,18 @@ LOST = re.compile(r"(?<![A-Za-z\\])(?:[dt]?(?P<rac>rac)|(?P<name>[dt]?frac|sqrt|
 
 def with_backslashes(text: str) -> str:
     r"""``text`` with the backslashes that were lost: ``frac{1}{2}``, ``rac{1}{2}``, a form feed before ``rac``."""
-    if r"\begin" not in text:
+    if r"\\" in text and r"\begin" not in text:
         text = DOUBLED.sub("\\\\", text)
-    text = SWALLOWED.sub(lambda match: "\\" + CONTROL[match[1]], text)
+    if not text.isprintable():
+        text = SWALLOWED.sub(lambda match: "\\" + CONTROL[match[1]], text)
+    if "{" not in text:
+        return text
     return LOST.sub(lambda match: r"\frac" if match["rac"] else f"\\{match['name']}", text)
 
 
 def in_latex(text: str) -> str:
     """``text`` with LaTeX in place of what is not ASCII, as far as it is known; nothing for what can't be seen."""
-    if not SPECIAL.search(text):
+    if text.isascii():
         return text
     for run, mark, meanings in RUNS:
         text = run.sub(partial(_run, mark, meanings), text)

@@ -82,8 +82,8 @@ def _tokens(text: str) -> list[str]:
 
 def _names(run: re.Match[str], text: str) -> list[str]:
     """Letters in a row, ``2xy``: one name each, or all together one name, ``2AB``."""
-    if not is_run_of_variables(run, text):
-        if len(run.group()) > 1 and run.group().isupper() and not is_beside(" (", run, text):
+    if not is_run_of_variables(run.group(), run.start(), text):
+        if len(run.group()) > 1 and run.group().isupper() and not is_beside(" (", run.start(), run.end(), text):
             return [run.group()]
         raise _Unknown
     return list(run.group())

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 BOX_OPENS = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
 BARE_BOX = re.compile(r"\\boxed[ \t]+([A-Za-z0-9+-][A-Za-z0-9./+-]*)")  # as TeX reads it, but of more than one letter
+BOXES = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")  # with what is in them, one brace deep
+WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")  # that are no command's
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # a backslash takes the next character with it, so \{ is no brace
 JOINS = re.compile(r"[\s$]*(?:(?P<mark>[,;])|,?[\s$]*(?:\\text\{\s*)?(?P<word>and|or)(?:\s*\})?)[\s$]*")
 

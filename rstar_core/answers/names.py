@@ -22,22 +22,21 @@ WORDS = frozenset(
 MAX_VARIABLES = 3  # in a row; more are a word
 
 
-def is_beside(characters: str, run: re.Match[str], text: str) -> bool:
-    """Does one of ``characters`` stand right before or after ``run``? Of brackets only after."""
-    after, before = text[run.end() : run.end() + 1], text[max(0, run.start() - 1) : run.start()]
+def is_beside(characters: str, start: int, end: int, text: str) -> bool:
+    """Does one of ``characters`` stand right before ``start`` or after ``end``? Of brackets only after."""
+    after, before = text[end : end + 1], text[max(0, start - 1) : start]
     return (after != "" and after in characters) or (before == " " and " " in characters)
 
 
-def is_run_of_variables(run: re.Match[str], text: str) -> bool:
-    """Is each letter of ``run``, which is all letters, a variable of its own?"""
-    letters = run.group()
+def is_run_of_variables(letters: str, start: int, text: str) -> bool:
+    """Is each of ``letters``, which stand at ``start`` in ``text``, a variable of its own?"""
     if len(letters) == 1:
         return True
     if letters.lower() in FUNCTIONS or letters.lower() in WORDS or letters.isupper():
         return False
     if len(letters) > (MAX_VARIABLES if letters.islower() else 2):
         return False
-    return not is_beside(" " if len(letters) == 2 else " (", run, text)
+    return not is_beside(" " if len(letters) == 2 else " (", start, start + len(letters), text)
 
 
 # --- for math-verify ------------------------------------------------------------------------------------------
@@ -46,6 +45,7 @@ SMALL_GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split()
 )
 BIG_GREEK = "Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega".split()
+GREEK = frozenset(SMALL_GREEK + BIG_GREEK)
 COMMANDS = frozenset(
     "frac sqrt pi sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan arccot ln log lg exp cdot times div "
     "pm mp le ge lt gt ne neq infty cup cap setminus emptyset in notin binom sum prod int lim to circ lfloor rfloor "
@@ -104,18 +104,18 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 def _command(name: str) -> str:
     if name in COMMANDS:
         return "rest"
-    return "name" if name in SMALL_GREEK or name in BIG_GREEK else "word"
+    return "name" if name in GREEK else "word"
 
 
 def _run(match: re.Match[str], text: str) -> Iterator[tuple[str, str]]:
     letters, index = match["run"], match["index"] or ""
     if letters in ("or", "and"):
         yield "rest", match.group()
-    elif is_run_of_variables(re.compile(re.escape(letters)).match(text, match.start()) or match, text):
+    elif is_run_of_variables(letters, match.start("run"), text):
         for letter in letters[:-1]:
             yield "name", letter
         yield "name", letters[-1] + index
-    elif letters.isupper() and not is_beside(" (", match, text):
+    elif letters.isupper() and not is_beside(" (", match.start(), match.end(), text):
         yield "name", match.group()
     else:
         yield "word", match.group()

@@ -112,13 +112,17 @@ def normalised(text: str) -> str:
         return text
     text = unboxed(_unmarked(in_latex(with_backslashes(text)).strip()))
     text = unboxed(_replaced(text, FRAME).strip())
-    text = as_latex(GROUPED.sub(lambda match: match.group().replace("_", ""), text))
-    text = _replaced(text, SPELLING)
-    text = THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
+    text = as_latex(_joined(text, GROUPED, "_"))
+    text = _joined(_replaced(text, SPELLING), THOUSANDS, ",")
     text = _unwrapped(_replaced(text, SPACING).strip())
     text = SCALED.sub(_scaled, MIXED.sub(r"\1\\frac{\2}{\3}", text))
     text = _as_union(text)
     return text.casefold() if WORD.fullmatch(text) else text
+
+
+def _joined(text: str, pattern: re.Pattern[str], mark: str) -> str:
+    """``text`` without the ``mark`` inside what ``pattern`` finds."""
+    return pattern.sub(lambda match: match.group().replace(mark, ""), text) if mark in text else text
 
 
 def _replaced(text: str, rules: Rules) -> str:
@@ -168,8 +172,7 @@ def _decimal(number: Fraction) -> str:
 
 def _as_union(text: str) -> str:
     """``x<1 or x>4`` as the union of its intervals."""
-    parts = OR.split(text)
-    if len(parts) < 2 or not ("<" in text or ">" in text or "\\le" in text or "\\ge" in text):
+    if not any(sign in text for sign in ("<", ">", r"\le", r"\ge")) or len(parts := OR.split(text)) < 2:
         return text
     read = [_interval(part) for part in parts]
     letters = {letter for letter, _ in read}

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Formatter
 
+from rstar_core.answers.names import GREEK
+
 MAX_CHARS = 400
 MAX_DEPTH = 20
 
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega "
-    "Gamma Delta Theta Lambda Sigma Phi Psi Omega".split()
-)
 CONSTANTS = {
     "pi": r"\pi", "oo": r"\infty", "inf": r"\infty", "E": "e", "I": "i", "EmptySet": r"\emptyset",
     "Reals": r"\mathbb{R}", "Integers": r"\mathbb{Z}", "Naturals0": r"\mathbb{N}", "Rationals": r"\mathbb{Q}",

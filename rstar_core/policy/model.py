@@ -37,26 +37,33 @@ def load_model(folder: Path | str, dtype: str) -> Any:
     Raises:
         UserError: the folder holds no loadable model.
     """
-    import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    without_progress_bars()
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder}: no model that can be loaded: {str(error).splitlines()[0]}") from None
+    model, report = read_weights(AutoModelForCausalLM, folder, dtype, "model")
     strangers = sorted({*report["missing_keys"], *report["unexpected_keys"]})
     if strangers:
         raise UserError(f"{folder}: config and weights do not match ({len(strangers)} names, {strangers[0]})")
     return model
+
+
+def read_weights(kind: Any, folder: Path | str, dtype: str, what: str, **config: Any) -> tuple[Any, dict[str, Any]]:
+    """A model of transformers' ``kind`` from a local folder of safetensors, and which names did not match.
+
+    Raises:
+        UserError: the folder holds no such ``what``.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    without_progress_bars()
+    safely = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
+    try:
+        found: tuple[Any, dict[str, Any]] = kind.from_pretrained(
+            folder, dtype=getattr(torch, dtype), output_loading_info=True, **safely, **config
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder}: no {what} that can be loaded: {str(error).splitlines()[0]}") from None
+    return found
 
 
 def load_tokenizer(folder: Path | str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rstar_core.errors import UserError
 from rstar_core.io import read_json, write_json
-from rstar_core.policy.model import load_tokenizer, save_model, without_progress_bars
+from rstar_core.policy.model import load_tokenizer, read_weights, save_model
 
 _MARK = "ppm.json"
 _INITIAL_LOGIT = 0.1  # standard deviation
@@ -95,24 +95,10 @@ def save_ppm(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def _load(folder: Path | str, dtype: str, what: str, **config: Any) -> tuple[Any, set[str]]:
     """The model, and the names of weights that the folder does not have."""
-    import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
-    without_progress_bars()
-    try:
-        with _without_loading_report():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                dtype=getattr(torch, dtype),
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-                **config,
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder}: no {what} that can be loaded: {str(error).splitlines()[0]}") from None
+    with _without_loading_report():
+        model, report = read_weights(AutoModelForSequenceClassification, folder, dtype, what, **config)
     return model, set(report["missing_keys"])
 
 

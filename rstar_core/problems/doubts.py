@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from rstar_core.answers.characters import LOST, SWALLOWED, with_backslashes
+from rstar_core.answers.extract import BOXES, WORDS
 from rstar_core.cot.grammar import MARKERS
 
 # A sloppy writer of JSON leaves one backslash before a command: \frac is read as a form feed and "rac".
@@ -19,8 +20,6 @@ _FIGURE = re.compile(
     r"\[asy\]|(?:figure|diagram|picture|graph) (?:below|above|shown)|shown (?:below|above|in the (?:figure|diagram))",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
-_BOXES = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _BOX = re.compile(r"\\boxed\s*(\{?)")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|-?\.\d+")
 _TAIL = re.compile(r"(?:heta|imes|eta|rac|ext|ho|ight|lpha|u|eq|abla)\b.{0,40}")
@@ -85,13 +84,13 @@ def _of_answer(answer: str) -> Iterator[str]:
         yield "several boxes in the answer"
     if "" in boxes:
         yield "a box without braces in the answer"
-    if len(_WORD.findall(answer)) > _MAX_WORDS:
+    if len(WORDS.findall(answer)) > _MAX_WORDS:
         yield "prose in the answer"
 
 
 def _of_solution(solution: str, answer: str) -> Iterator[str]:
     """The last line of one with calculator annotations (GSM8K) should come to the answer; proofs end otherwise."""
-    if len(set(_BOXES.findall(solution))) > 1:
+    if len(set(BOXES.findall(solution))) > 1:
         yield "several boxes in the solution"
     if "<<" not in solution:
         return

@@ -46,7 +46,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rstar_core.answers.extract import extract_answer
+from rstar_core.answers.extract import BOXES, WORDS, extract_answer
 from rstar_core.answers.precision import given_tolerance, stated_tolerance
 from rstar_core.config import FileField
 from rstar_core.errors import UserError
@@ -75,8 +75,6 @@ _NO_ANSWERS = {"none", "null", "nan", "notfound", "not found", "unknown", "proof
 _FINAL = "####"
 _LEVEL = re.compile(r"(?:Level )?(\d{1,9})", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BOXES = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
-_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _MAX_WORDS = 2  # around the box of an answer; a whole solution has more
 _NO_HEADER = "a cell beyond the header"
 _BOM = b"\xef\xbb\xbf"
@@ -298,8 +296,8 @@ def _final_value(text: str) -> str:
     """What stands after GSM8K's mark, or in the one box of a whole solution."""
     if _FINAL in text:
         return text.rpartition(_FINAL)[2].strip()
-    boxes = set(_BOXES.findall(text))
-    is_solution = len(boxes) == 1 and len(_WORDS.findall(text)) > _MAX_WORDS
+    boxes = set(BOXES.findall(text))
+    is_solution = len(boxes) == 1 and len(WORDS.findall(text)) > _MAX_WORDS
     return extract_answer(text) or text if is_solution else text
 
 

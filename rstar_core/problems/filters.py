@@ -45,17 +45,20 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A refused entry and the problem, already kept in ``split``, that it repeats."""
+    """A refused entry and the problem, already kept in ``split``, that it repeats.
+
+    ``verdict`` on their answers is None where only the algebra system can tell.
+    """
 
     entry: Entry
     original: Problem
     split: Split
+    verdict: Verdict | None
 
     @property
     def is_conflict(self) -> bool:
         """Are the answers not known to be equal? Two spellings of one number are no contradiction."""
-        ruling = cheap_ruling(self.original.answer, self.entry.problem.answer)
-        return ruling is None or ruling.verdict is not Verdict.EQUAL
+        return self.verdict is not Verdict.EQUAL
 
     @property
     def rejection(self) -> Rejection:
@@ -74,7 +77,9 @@ def make_disjoint(offers: Mapping[Split, Sequence[Entry]]) -> tuple[dict[Split, 
     for split, entry in _in_order(offers):
         key = normalised(entry.problem.text)
         if key in seen:
-            duplicates.append(Duplicate(entry, *seen[key]))
+            original, its_split = seen[key]
+            ruling = cheap_ruling(original.answer, entry.problem.answer)
+            duplicates.append(Duplicate(entry, original, its_split, ruling.verdict if ruling else None))
         else:
             seen[key] = (entry.problem, split)
             kept[split].append(entry)

@@ -167,6 +167,22 @@ def test_every_row_of_a_source_is_in_one_column_of_the_report(tmp_path: Path) ->
     assert "| all " in text and "may be \\frac{1}{2}" in text and conflict in text
 
 
+def test_answers_that_only_the_algebra_system_can_compare_are_no_contradiction(tmp_path: Path) -> None:
+    rows = [
+        problem("Which?", r"\sin(2x)"),
+        problem("Which?", r"2\sin(x)\cos(x)"),
+        problem("Which?", r"\sin(3x)"),
+    ]
+    path = write_rows(tmp_path / "a.jsonl", *rows)
+    run(
+        tmp_path,
+        file(path, "train"),
+        {"kind": "stories", "split": "benchmark", "levels": [1], "num_per_level": 1, "seed": 1},
+    )
+    (conflict,) = json.loads((tmp_path / "out/report.json").read_text())["conflicts"]
+    assert conflict.startswith(f"{path}:3: ")
+
+
 REAL = Path(__file__).parents[4] / "shared" / "data"
 REAL_COUNTS = {  # rows, kept, duplicates, unreadable answers, rows with a doubt
     "gsm8k_train": (7473, 7473, 0, 0, 0),
