@@ -16,6 +16,8 @@ _LOST_COMMAND = re.compile(
     r"|\n(?=(?:u|eq|e|abla|ot|otin|ewline|mid|parallel)(?![a-z]))"
 )
 _OTHER_CONTROL = re.compile(r"[\x00-\x07\x0e-\x1f\x7f]")
+_ANSWER_IS = re.compile(r"\banswer(?: is|:)\s*\$?", re.I)
+_GOES_ON = re.compile(r"\w|\.\d")
 _FIGURE = re.compile(
     r"\[asy\]|(?:figure|diagram|picture|graph) (?:below|above|shown)|shown (?:below|above|in the (?:figure|diagram))",
     re.IGNORECASE,
@@ -54,7 +56,7 @@ def _of_text(text: str, answer: str) -> Iterator[str]:
         yield "a control character in the text"
     if _FIGURE.search(text):
         yield "a figure that is not here"
-    if re.search(rf"\banswer(?: is|:)\s*\$?{re.escape(answer)}(?!\w|\.\d)", text, re.I):
+    if _tells(text, answer):
         yield "the text tells the answer"
     if len(re.findall(r"\w+", text)) < 2:
         yield "hardly a text"
@@ -70,6 +72,13 @@ def _of_text(text: str, answer: str) -> Iterator[str]:
         yield "a negative count"
     if _ROUNDED.search(text) and _DIGITS_BEYOND.search(answer):
         yield "a rounded value is asked for, and the answer has many places"
+
+
+def _tells(text: str, answer: str) -> bool:
+    """Does "the answer is", or the like, and the answer itself stand in ``text``?"""
+    ends = [match.end() for match in _ANSWER_IS.finditer(text)]
+    said = [end for end in ends if text[end : end + len(answer)].casefold() == answer.casefold()]
+    return any(not _GOES_ON.match(text, end + len(answer)) for end in said)
 
 
 def _of_answer(answer: str) -> Iterator[str]:

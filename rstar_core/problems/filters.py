@@ -104,7 +104,7 @@ def near_copies(kept: Mapping[Split, Sequence[Entry]]) -> dict[Split, list[Entry
                 runs.setdefault(run, []).append(entry.problem.id)
     telling = {run: ids[0] for run, ids in runs.items() if len(ids) <= _MAX_SHARED}
     return {
-        split: [*entries] if split == "benchmark" else [_compared(entry, telling) for entry in entries]
+        split: [_compared(entry, telling) for entry in entries] if telling and split != "benchmark" else [*entries]
         for split, entries in kept.items()
     }
 
