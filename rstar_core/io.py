@@ -367,12 +367,16 @@ def steps_from_rows(rows: Iterable[dict[str, str]]) -> tuple[Step, ...]:
     return tuple(Step(StepKind(row["kind"]), row["body"], row["output"]) for row in rows)
 
 
+def files_under(path: Path) -> list[Path]:
+    """The file itself, or all files of a folder and of the folders in it, in sorted order."""
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+
+
 def digest(path: Path | str) -> str:
     """sha256 of a file, or of a folder's relative names and files in sorted order."""
     root = Path(path)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     total = hashlib.sha256()
-    for file in files:
+    for file in files_under(root):
         if file != root:
             total.update(file.relative_to(root).as_posix().encode() + b"\0")
         with file.open("rb") as handle:

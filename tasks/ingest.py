@@ -162,19 +162,19 @@ async def gold_rulings(golds: Sequence[str], journal: Journal) -> dict[str, Ruli
 
 async def with_verdicts(duplicates: Sequence[Duplicate]) -> list[Duplicate]:
     """``duplicates``, all of them with a verdict on the two answers."""
-    if all(one.verdict for one in duplicates):
+    undecided = [one for one in duplicates if one.verdict is None]
+    if not undecided:
         return list(duplicates)
-    progress = Progress("answers to the same problem", sum(one.verdict is None for one in duplicates), "pairs")
+    progress = Progress("answers to the same problem", len(undecided), "pairs")
     async with GraderSandbox() as sandbox:
 
         async def judged(one: Duplicate) -> Duplicate:
-            if one.verdict:
-                return one
             ruling = await math_verify_ruling(one.original.answer, one.entry.problem.answer, sandbox)
             progress.advance()
             return replace(one, verdict=ruling.verdict)
 
-        return list(await asyncio.gather(*map(judged, duplicates)))
+        found = iter(await asyncio.gather(*map(judged, undecided)))
+    return [one if one.verdict else next(found) for one in duplicates]
 
 
 def _why(answer: str, rulings: Mapping[str, Ruling]) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 import yaml
 
 from rstar_core.errors import UserError
+from rstar_core.io import files_under
 from tasks.lock import faults_under
 
 STAGE_VARIABLE = "DVC_STAGE"  # by which DVC tells a command the stage that it is run for
-NOT_AN_INPUT = ("__pycache__", ".pyc")  # ends of names
+NOT_AN_INPUT = ".pyc"  # compiled beside the code as it is loaded
 
 Signature = dict[Path, tuple[int, int, int]]
 
@@ -59,8 +60,7 @@ def _code_of(stage: str) -> list[Path]:
 
 def _signature(path: Path) -> Signature:
     """Inode, size and time of the last change of each file at or under ``path``."""
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return {file: _of_file(file) for file in files if not str(file).endswith(NOT_AN_INPUT) and file.is_file()}
+    return {file: _of_file(file) for file in files_under(path) if not file.name.endswith(NOT_AN_INPUT)}
 
 
 def _of_file(file: Path) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from rstar_core.errors import UserError
+from rstar_core.io import files_under
 
 LOCK = Path("dvc.lock")
 
@@ -44,7 +45,7 @@ def dvc_md5(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "md5").hexdigest()
-    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    files = sorted(file.relative_to(path).as_posix() for file in files_under(path))
     listing = json.dumps([{"md5": dvc_md5(path / file), "relpath": file} for file in files])
     return f"{hashlib.md5(listing.encode()).hexdigest()}.dir"
 

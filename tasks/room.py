@@ -32,8 +32,9 @@ def check_room(inputs: Iterable[Path]) -> None:
 
 def size(path: Path) -> int:
     """Bytes of a file or of all files of a folder."""
-    files = [path] if path.is_file() else path.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
+    from rstar_core.io import files_under  # Parquet and all: too much for a look whether the environment is whole
+
+    return sum(file.stat().st_size for file in files_under(path))
 
 
 def is_full(error: BaseException) -> bool:

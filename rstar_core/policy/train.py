@@ -68,10 +68,10 @@ def train_policy(
 
 
 def check_left_out(num_left_out: int, number: int, training: Training) -> None:
-    """Raises UserError where so many of a training set's ``number`` texts are too long that it would be another."""
+    """Raises UserError where so many of ``number`` examples are too long that the others would be another set."""
     if num_left_out > training.max_left_out * number:
         raise UserError(
-            f"{num_left_out} of {number} training texts are longer than max_length={training.max_length} tokens, "
+            f"{num_left_out} of {number} examples are longer than max_length={training.max_length} tokens, "
             f"and max_left_out={training.max_left_out} allows fewer; raise one of the two in params.yaml"
         )
 

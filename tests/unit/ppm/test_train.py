@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rstar_core.config import Training, TrainPpm
+from rstar_core.config import TrainPpm
 from rstar_core.errors import UserError
 from rstar_core.policy.model import load_tokenizer
 from rstar_core.ppm.loss import next_token_loss
@@ -24,16 +24,10 @@ from rstar_core.ppm.train import (
     with_enough_updates,
 )
 from rstar_core.types import PreferencePair, Question, Step, StepKind
+from tests.unit.policy import tiny
 
-TRAINING = Training(
-    epochs=6,
-    batch_size=8,
-    learning_rate=5e-3,
-    schedule="linear",
-    warmup_ratio=0.05,
-    weight_decay=0.01,
-    max_length=40,
-    max_left_out=0.05,
+TRAINING = tiny.TRAINING.model_copy(
+    update={"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "schedule": "linear", "max_length": 40}
 )
 PARAMS = TrainPpm(
     training=TRAINING,
