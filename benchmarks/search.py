@@ -1,6 +1,6 @@
 """What a search costs beyond the tokens that it needs.
 
-``python -m benchmarks.search local|vllm|simulated|memory|lockstep``; the last line is one JSON object.
+``python -m benchmarks.search local|vllm|simulated|memory|drivers``; the last line is one JSON object.
 
 - local, vllm: policy and PPM of ``--round`` (of a finished ``make evolve``) search ``--problems`` training problems.
   Efficiency is the lower bound over the wall time; the bound is the larger of the same requests as one flat batch on
@@ -8,8 +8,10 @@
 - simulated: the same against ``benchmarks.simulated_server``, whose bound is known exactly: seconds of service over
   slots, or the longest chain. Step execution costs nothing there.
 - memory: the largest resident size with 1,000 and with 100,000 problems.
-- lockstep: the wall time of a driver that gates the whole batch at each step, as the reference release does, over
-  ours, at equal rollouts; simulated server, real sandbox.
+- drivers: two workloads (steps of 12 to 40 tokens, 4 to 7 of them), with steps that cost nothing and steps that are
+  really executed: ours with 1 and with ``--leaves`` rollouts of a tree together, and a driver that gates the whole
+  batch at each step, as the reference release does. ``flat ÷ wall`` is the bound that all of them share: the server's
+  seconds over its slots. (The longest chain is none where rollouts of one tree go down together.)
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,7 @@ from rstar_core.seeds import derived_seed
 from rstar_core.types import Candidate, Question, SearchTree, Step
 
 JOURNAL = JournalKey("benchmark", "r1", {}, {}, "")
+Row = dict[str, Any]
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]  # method, its arguments
 
 
@@ -168,9 +171,9 @@ def on_models(kind: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def simulated(slots: int, token_ms: float, deepest: int) -> AsyncIterator[tuple[PolicyEngine, str]]:
+async def simulated(slots: int, token_ms: float, *steps: str) -> AsyncIterator[tuple[PolicyEngine, str]]:
     port = free_port()
-    words = ("--slots", slots, "--token-ms", token_ms, "--deepest", deepest, "--port", port)
+    words = ("--slots", slots, "--token-ms", token_ms, "--port", port, *steps)
     child = subprocess.Popen([sys.executable, "-m", "benchmarks.simulated_server", *map(str, words)])
     url = f"http://127.0.0.1:{port}"
     replicas = Replicas([Server("simulated", MODEL, 600, url=url)], 30)
@@ -196,7 +199,7 @@ def made_up(number: int) -> list[Question]:
 async def simulated_point(
     slots: int, token_ms: float, num_problems: int, its_budget: Budget, most: int
 ) -> dict[str, Any]:
-    async with simulated(slots, token_ms, deepest=6) as (policy, url):
+    async with simulated(slots, token_ms) as (policy, url):
         parts = Parts(policy, ZeroReward(), FreeSandbox(), guides_judge)
         cpu, started = time.process_time(), time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
@@ -301,37 +304,68 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
     return {"max_rss_mib": peak, "wall_s": round(time.monotonic() - started, 2)}
 
 
-# --- lock-step ------------------------------------------------------------------------------------------------
+# --- drivers --------------------------------------------------------------------------------------------------
 
 
-async def against_lock_step(given: argparse.Namespace) -> dict[str, Any]:
-    params, questions = load_params(), made_up(given.problems)
-    names = {f"ours, {leaves} leaves": leaves for leaves in sorted({1, given.leaves})} | {"lock-step": 0}
-    walls, rollouts = {}, {}
-    for name, leaves in names.items():
-        its_budget = budget(given.candidates, given.rollouts, max(leaves, 1))
-        sandbox = nullcontext(FreeSandbox()) if given.free_execution else ForkSandbox(params.sandbox)
-        async with simulated(256, 5.0, deepest=12) as (policy, _), sandbox as box:
-            parts = Parts(policy, ZeroReward(), box, guides_judge)
-            started = time.monotonic()
-            trees: Sequence[SearchTree | Tree]
-            if leaves:
-                trees = await search_all(questions, parts, its_budget, given.most)
-            else:
-                trees = await lock_step(questions, [derived_seed(1, one.id) for one in questions], parts, its_budget)
-            walls[name] = time.monotonic() - started
-            rollouts[name] = sum(tree.num_rollouts for tree in trees)
-        print({"driver": name, "wall_s": round(walls[name], 2)}, flush=True)
+@dataclass(frozen=True)
+class Workload:
+    slots: int
+    token_ms: float
+    num_problems: int
+    num_rollouts: int
+    num_candidates: int
+
+    def __str__(self) -> str:
+        return f"{self.num_problems} x {self.num_rollouts} x {self.num_candidates} on {self.slots}"
+
+
+WORKLOADS = (Workload(256, 5.0, 64, 8, 5), Workload(1024, 20.0, 256, 4, 8))
+STEPS = ("--levels", "4", "7", "--step-tokens", "12", "40")
+
+
+async def driven(load: Workload, leaves: int | None, sandbox: AbstractAsyncContextManager[Any], most: int) -> Row:
+    """One driver on one workload; ``leaves`` is None for lock-step."""
+    questions, its_budget = made_up(load.num_problems), budget(load.num_candidates, load.num_rollouts, leaves or 1)
+    async with simulated(load.slots, load.token_ms, *STEPS) as (policy, url), sandbox as box:
+        parts = Parts(policy, ZeroReward(), box, guides_judge)
+        cpu, started = time.process_time(), time.monotonic()
+        trees: Sequence[SearchTree | Tree]
+        if leaves is None:
+            trees = await lock_step(questions, [derived_seed(1, one.id) for one in questions], parts, its_budget)
+        else:
+            trees = await search_all(questions, parts, its_budget, most)
+        wall, cpu = time.monotonic() - started, time.process_time() - cpu
+        found = await totals(url)
     return {
-        "ratios": {name: round(walls["lock-step"] / wall, 2) for name, wall in walls.items()},
-        "wall_s": {name: round(wall, 2) for name, wall in walls.items()},
-        "rollouts": rollouts,
+        "workload": str(load),
+        "driver": "lock-step" if leaves is None else f"ours, {leaves} leaves",
+        "wall_s": round(wall, 2),
+        "flat ÷ wall": round(found["busy_s"] / load.slots / wall, 3),
+        "chain ÷ wall": round(found["chain_s"] / wall, 3),
+        "driver_us_per_token": round(1e6 * cpu / found["tokens"], 2),
+        "rollouts": sum(tree.num_rollouts for tree in trees),
     }
+
+
+async def drivers(given: argparse.Namespace) -> dict[str, Any]:
+    limits = load_params().sandbox
+    rows: list[Row] = []
+    for load in WORKLOADS:
+        for is_executed in (False, True):
+            its: list[Row] = []
+            for leaves in (1, given.leaves, None):
+                sandbox = ForkSandbox(limits) if is_executed else nullcontext(FreeSandbox())
+                its.append({"executed": is_executed, **await driven(load, leaves, sandbox, given.most)})
+            for row in its:
+                row["lock-step ÷ wall"] = round(its[-1]["wall_s"] / row["wall_s"], 2)
+                print(row, flush=True)
+            rows += its
+    return {"rows": rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("local", "vllm", "simulated", "memory", "lockstep"))
+    parser.add_argument("what", choices=("local", "vllm", "simulated", "memory", "drivers"))
     parser.add_argument("--round", default="r1")
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--candidates", type=int, default=5)
@@ -339,7 +373,6 @@ def main() -> None:
     parser.add_argument("--leaves", type=int, default=1)
     parser.add_argument("--most", type=int, default=1024, help="trees under way at once")
     parser.add_argument("--long", action="store_true", help="simulated: up to 100,000 problems as well")
-    parser.add_argument("--free-execution", action="store_true", help="lockstep: steps are not run")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -351,7 +384,7 @@ def main() -> None:
         case "memory":
             figures = memory(given)
         case _:
-            figures = asyncio.run(against_lock_step(given))
+            figures = asyncio.run(drivers(given))
     print(json.dumps({"benchmark": given.what, **figures}))
 
 

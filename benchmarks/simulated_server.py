@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.simulated_server --slots 64 --token-ms 5 --prefill-rate 20000 --port 8000``. A sequence waits
 for one of the slots, first come first served, and holds it for its prompt's tokens over the prefill rate and for its
-own tokens times the time per token. What it says depends on the seed alone: steps of a length with a heavy tail, then
-a program's end, then an answer. Each answer tells its own ``service_s``; ``/totals`` tells the sum over all sequences.
+own tokens times the time per token. What it says depends on the seed alone: steps, of a length with a heavy tail or
+evenly within ``--step-tokens``, then a program's end, then an answer. ``/totals`` tells the seconds and tokens of all
+sequences, and the longest of the problems' requests, one after another.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ class Service:
     slots: int
     token_seconds: float
     prefill_rate: float
-    deepest: int
+    levels: tuple[int, int]  # steps of a program, from and to
+    step_tokens: tuple[int, int] | None  # from and to; None: a heavy tail
     busy_seconds: float = 0.0
-    num_sequences: int = 0
+    num_tokens: int = 0
     free_at: list[float] = field(default_factory=list)
     starts: deque[float] = field(default_factory=deque)  # of sequences that wait, in order
     chains: Counter[str] = field(default_factory=Counter)  # seconds of each problem's requests, one after another
@@ -48,7 +50,6 @@ class Service:
         heapq.heapreplace(self.free_at, started + seconds)
         self.starts.append(started)
         self.busy_seconds += seconds
-        self.num_sequences += 1
         return started + seconds
 
     @property
@@ -58,20 +59,18 @@ class Service:
             self.starts.popleft()
         return len(self.starts)
 
-
-def depth_of(text: str, deepest: int) -> int:
-    """How many steps this problem's programs have: spread evenly, fixed by the problem."""
-    return 1 + random.Random(text.partition("\n")[0]).randrange(deepest)
-
-
-def continuation(prompt: str, seed: int, deepest: int) -> tuple[str, int]:
-    """A step after ``prompt``, and its number of tokens."""
-    rng = random.Random(seed)
-    num_tokens = min(_LONGEST, 8 + int(rng.lognormvariate(3.0, 0.8)))
-    if END_OF_OUTPUT in prompt:
-        return f"<answer>\\boxed{{{rng.randrange(4)}}}{END_OF_ANSWER}", num_tokens
-    is_last = prompt.count(END_OF_STEP) + 1 >= depth_of(prompt, deepest)
-    return f"n = {rng.randrange(10**6)}\n{END_OF_CODE if is_last else END_OF_STEP}", num_tokens
+    def continuation(self, prompt: str, seed: int) -> tuple[str, int]:
+        """A step after ``prompt``, and its number of tokens."""
+        rng = random.Random(seed)
+        if self.step_tokens:
+            num_tokens = rng.randint(*self.step_tokens)
+        else:
+            num_tokens = min(_LONGEST, 8 + int(rng.lognormvariate(3.0, 0.8)))
+        if END_OF_OUTPUT in prompt:
+            return f"<answer>\\boxed{{{rng.randrange(4)}}}{END_OF_ANSWER}", num_tokens
+        depth = random.Random(prompt.partition("\n")[0]).randint(*self.levels)  # fixed by the problem
+        is_last = prompt.count(END_OF_STEP) + 1 >= depth
+        return f"n = {rng.randrange(10**6)}\n{END_OF_CODE if is_last else END_OF_STEP}", num_tokens
 
 
 class App:
@@ -82,9 +81,10 @@ class App:
         body = await request.json()
         prompt, seed, service = body["prompt"], body["seed"], self.service
         prefill = len(prompt) / _CHARACTERS_PER_TOKEN / service.prefill_rate
-        said = [continuation(prompt, seed + number, service.deepest) for number in range(body["n"])]
+        said = [service.continuation(prompt, seed + number) for number in range(body["n"])]
         seconds = [prefill + service.token_seconds * num_tokens for _, num_tokens in said]
         done = max(service.finish(each) for each in seconds)
+        service.num_tokens += sum(num_tokens for _, num_tokens in said)
         service.chains[prompt.partition("\n")[0]] += max(seconds)
         await asyncio.sleep(done - time.monotonic())
         choices = [
@@ -105,7 +105,7 @@ class App:
     async def totals(self, request: web.Request) -> web.Response:
         service = self.service
         chain = max(service.chains.values(), default=0.0)
-        return web.json_response({"busy_s": service.busy_seconds, "chain_s": chain, "num": service.num_sequences})
+        return web.json_response({"busy_s": service.busy_seconds, "chain_s": chain, "tokens": service.num_tokens})
 
 
 def main() -> None:
@@ -113,11 +113,13 @@ def main() -> None:
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--token-ms", type=float, required=True)
     parser.add_argument("--prefill-rate", type=float, default=20000.0)
-    parser.add_argument("--deepest", type=int, default=6)
+    parser.add_argument("--levels", type=int, nargs=2, default=(1, 6))
+    parser.add_argument("--step-tokens", type=int, nargs=2)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
-    app = App(Service(given.slots, given.token_ms / 1000, given.prefill_rate, given.deepest))
+    step_tokens = tuple(given.step_tokens) if given.step_tokens else None
+    app = App(Service(given.slots, given.token_ms / 1000, given.prefill_rate, tuple(given.levels), step_tokens))
     web_app = web.Application()
     web_app.router.add_post("/v1/completions", app.completions)
     for path in ("/v1/models", "/health", "/metrics", "/totals"):

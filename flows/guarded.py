@@ -1,8 +1,9 @@
-"""Prefect's API and pages for clients of this machine only: a page of another origin in its browser gets nothing.
+"""Prefect and MLflow for clients of this machine only: a page of another origin in its browser gets nothing.
 
-Whoever reaches the API can have a worker run any command. Prefect by itself answers every origin and every Host (so
-also a name that an attacker lets point to 127.0.0.1), and reads a body without a type as JSON, which a browser sends
-without asking. So it has a password (``PREFECT_SERVER_API_AUTH_STRING``), and Host and Origin are looked at first.
+Whoever reaches Prefect's API can have a worker run any command. Prefect by itself answers every origin and every Host
+(so also a name that an attacker lets point to 127.0.0.1), and reads a body without a type as JSON, which a browser
+sends without asking. So it has a password (``PREFECT_SERVER_API_AUTH_STRING``), and Host and Origin are looked at
+first. MLflow by itself answers pages of every other port of this machine, so it stands behind the same guard.
 """
 
 from __future__ import annotations
@@ -24,11 +25,18 @@ def password() -> str:
     return os.environ.get(CLIENT_VARIABLE) or f"rstar:{secrets.token_urlsafe(24)}"
 
 
-def create_app() -> Any:
-    """The ASGI application for uvicorn's ``--factory``."""
-    from prefect.server.api.server import create_app as create_prefect
+def create_prefect() -> Any:
+    """Prefect's ASGI application, for uvicorn's ``--factory``."""
+    from prefect.server.api.server import create_app
 
-    return Guard(create_prefect())
+    return Guard(create_app())
+
+
+def create_mlflow() -> Any:
+    """MLflow's, for ``mlflow server --app-name rstar`` (an entry point of this package)."""
+    from mlflow.server.fastapi_app import app
+
+    return Guard(app)
 
 
 class Guard:

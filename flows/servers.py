@@ -45,7 +45,7 @@ def prefect_server(
     """Prefect's server on this machine, closed to pages of others (``flows/guarded.py``)."""
     where = ["--host", HOST, "--port", str(port), "--log-level", "error"]
     own = {SERVER_VARIABLE: auth, "PREFECT__SERVER_FINAL": "1"}
-    command = ["uvicorn", "--factory", "flows.guarded:create_app", *where]
+    command = ["uvicorn", "--factory", "flows.guarded:create_prefect", *where]
     return server(name, command, f"http://{HOST}:{port}/api/health", {**own, **environment}, meanwhile)
 
 

@@ -16,7 +16,7 @@ from flows.guarded import CLIENT_VARIABLE, password
 from flows.servers import log_of, prefect_server, process, server
 from rstar_core.errors import UserError
 from rstar_core.ports import HOST, is_free
-from tasks.tracking import MLFLOW_URL_VARIABLE
+from tasks.tracking import MLFLOW_URL_VARIABLE, page_of_runs
 
 POOL = "rstar"
 PORTS = {"RSTAR_PREFECT_PORT": 4200, "RSTAR_MLFLOW_PORT": 5000}
@@ -59,12 +59,12 @@ def serve() -> None:
         deploy(environment)
         worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
         children["worker"] = running.enter_context(process("worker", worker, environment))
-        print(welcome(api, auth, mlflow_url), flush=True)
+        print(welcome(api, auth, f"{mlflow_url}/{page_of_runs()}"), flush=True)
         watch(children)
 
 
 def mlflow(number: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    command = ["mlflow", "server", "--host", HOST, "--port", str(number), "--workers", "1"]
+    command = ["mlflow", "server", "--app-name", "rstar", "--host", HOST, "--port", str(number), "--workers", "1"]
     stores = ["--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "mlruns"]
     small = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     return server("mlflow", [*command, *stores], f"http://{HOST}:{number}/health", small)
@@ -103,10 +103,10 @@ def deploy(environment: dict[str, str]) -> None:
             raise UserError(f"prefect {' '.join(arguments)}: {' '.join((done.stderr or done.stdout).split())}")
 
 
-def welcome(api: str, auth: str, mlflow_url: str) -> str:
+def welcome(api: str, auth: str, mlflow_page: str) -> str:
     return f"""
 Prefect  {api.removesuffix("/api")}   (its page asks for a password: {auth})
-MLflow   {mlflow_url}
+MLflow   {mlflow_page}
 
 Run a round from another terminal:
   export PREFECT_API_URL={api} {CLIENT_VARIABLE}={auth}

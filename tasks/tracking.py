@@ -119,6 +119,11 @@ def page_of(run_id: str) -> str:
     return f"#/experiments/{_client().get_run(run_id).info.experiment_id}/runs/{run_id}"
 
 
+def page_of_runs() -> str:
+    """Where the experiment's runs are in MLflow's pages; an experiment by itself opens on a page about traces."""
+    return f"#/experiments/{_experiment_id(_client())}/runs?workflowType=machine_learning"
+
+
 def close_round(run_id: str, status: str) -> None:
     """Mark the round's MLflow run as ``FINISHED`` or ``FAILED``, if tracking can be reached."""
     try:

@@ -31,7 +31,7 @@ from rstar_core.answers.wording import (
 )
 from rstar_core.sandbox.base import Sandbox, Status
 
-GRADER_VERSION = f"6+math-verify-{version('math-verify')}"  # stored with verdicts; changes whenever one could
+GRADER_VERSION = f"7+math-verify-{version('math-verify')}"  # stored with verdicts; changes whenever one could
 
 
 class Verdict(StrEnum):

@@ -52,9 +52,11 @@ COMMANDS = frozenset(
     "lceil rceil min max gcd begin end mathbb lvert rvert vert rightarrow".split()
 )
 SPARE = [rf"\{name}" for name in SMALL_GREEK if name not in ("lambda", "epsilon", "zeta", "eta")]
+_INDEX = r"(?:_(?:[A-Za-z0-9]|\{[A-Za-z0-9,+-]*\}))"
 TOKEN = re.compile(
-    r"\\(?:begin|end)\{[A-Za-z*]+\}(?:\{[lcr|]*\})?|\\mathbb\{[A-Z]\}|\\text\{ ?(?:and|or) ?\}|\\(?P<command>[A-Za-z]+)"
-    r"|\\[{}|\\]|(?P<run>[A-Za-z]+)(?P<index>_(?:[A-Za-z0-9]|\{[A-Za-z0-9,+-]*\}))?|(?P<other>[^A-Za-z\\])",
+    r"\\(?:begin|end)\{[A-Za-z*]+\}(?:\{[lcr|]*\})?|\\mathbb\{[A-Z]\}|\\text\{ ?(?:and|or) ?\}"
+    rf"|(?P<greek>\\(?:{'|'.join(sorted(GREEK))})(?![A-Za-z]){_INDEX}?)|\\(?P<command>[A-Za-z]+)"
+    rf"|\\[{{}}|\\]|(?P<run>[A-Za-z]+)(?P<index>{_INDEX}?)|(?P<other>[^A-Za-z\\])",
     re.ASCII,
 )
 REFUSED = re.compile(r"['\"?@#~`$;%]|\.\.|[^\x20-\x7e]")
@@ -91,8 +93,10 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
         if match.start() != end:
             yield "word", text[end : match.start()]
         end = match.end()
-        if match["command"]:
-            yield _command(match["command"]), match.group()
+        if match["greek"]:
+            yield "name", match.group()
+        elif match["command"]:
+            yield "rest" if match["command"] in COMMANDS else "word", match.group()
         elif match["run"]:
             yield from _run(match, text)
         else:
@@ -101,14 +105,8 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
         yield "word", text[end:]
 
 
-def _command(name: str) -> str:
-    if name in COMMANDS:
-        return "rest"
-    return "name" if name in GREEK else "word"
-
-
 def _run(match: re.Match[str], text: str) -> Iterator[tuple[str, str]]:
-    letters, index = match["run"], match["index"] or ""
+    letters, index = match["run"], match["index"]
     if letters in ("or", "and"):
         yield "rest", match.group()
     elif is_run_of_variables(letters, match.start("run"), text):

@@ -48,12 +48,13 @@ TOKEN = re.compile(
     r"|(?P<sign>\*\*|<=|>=|==|!=|[-+*/^!(){}\[\],:=<>&|]))\s*",
     re.ASCII,
 )
-SYMBOL = re.compile(r"([A-Za-z])_?(\d{0,3})", re.ASCII)
+_GREEK = "|".join(sorted(GREEK))
+SYMBOL = re.compile(rf"([A-Za-z]|{_GREEK})(?:_?(\d{{0,3}})|_([A-Za-z]))", re.ASCII)
 _NAMES = "|".join(sorted((re.escape(name) for name in FUNCTION_NAMES), key=len, reverse=True))
 # What is not LaTeX as well: only then is a text read here at all.
 EVIDENCE = re.compile(
     rf"\*|[<>]=|[&|] ?\(|(?<![\w\\])(?:[a-z]+\.)?(?:{_NAMES})\("
-    rf"|(?<![A-Za-z_\\])(?:pi|oo|{'|'.join(sorted(GREEK))})(?![\w{{])|\dj\b"
+    rf"|(?<![A-Za-z_\\])(?:pi|oo|{_GREEK})(?:_\w{{1,3}})?(?![\w{{])|\dj\b"
     r"|^(?:EmptySet|Reals|Integers)$|^\{[^{}\\]*[,:][^{}\\]*\}$|^\[\{"
     r"|^[\d+*/(). -]* [+-] [EI]$|^[EI] [+-] [\d+*/(). -]*$",
     re.ASCII,
@@ -280,12 +281,11 @@ class _Reader:
 def _symbol(name: str) -> str:
     if name in CONSTANTS:
         return CONSTANTS[name]
-    if name in GREEK:
-        return f"\\{name}"
     match = SYMBOL.fullmatch(name)
     if match is None:
         raise _Unknown
-    return f"{match[1]}_{{{match[2]}}}" if match[2] else match[1]
+    letter, index = f"\\{match[1]}" if match[1] in GREEK else match[1], match[2] or match[3]
+    return f"{letter}_{{{index}}}" if index else letter
 
 
 def _matrix(arguments: Sequence[str]) -> str:

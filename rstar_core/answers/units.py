@@ -24,7 +24,7 @@ MEASURES: dict[str, tuple[str, Fraction]] = {
                    "dm decimeter": "1/10"},
         "time": {"s sec second": "1", "ms millisecond": "1/1000", "min minute": "60", "h hr hour": "3600",
                  "day": "86400", "week": "604800", "month": "2629746", "year yr": "31556952"},
-        "mass": {"mg milligram": "1/1000", "g gram": "1", "kg kilogram": "1000", "lb pound": "45359237/100000",
+        "mass": {"mg milligram": "1/1000", "g gm gram": "1", "kg kilogram": "1000", "lb pound": "45359237/100000",
                  "oz ounce": "45359237/1600000", "ton tonne": "1000000"},
         "volume": {"ml milliliter millilitre": "1/1000", "l liter litre": "1", "gallon gal": "473176473/125000000",
                    "quart": "473176473/500000000", "pint": "473176473/1000000000", "cup": "473176473/2000000000"},

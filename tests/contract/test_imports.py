@@ -48,7 +48,7 @@ HOMES = {
     "torch": MODELS,
     "transformers": (*MODELS, "rstar_core.progress"),  # progress makes a callback for their trainers
     "trl": ("rstar_core.policy", "rstar_core.ppm"),
-    "mlflow": ("tasks.tracking",),
+    "mlflow": ("tasks.tracking", "flows.guarded"),  # the second puts a guard before its server
     "prefect": ("flows",),
 }
 LIGHT = ("rstar_core.mcts", "flows.evolve", "tasks.stages", "tasks.tracking")

@@ -35,6 +35,8 @@ from rstar_core.answers.printed import as_latex
         ("C1*exp(-x)", r"C_{1}\cdot e^{-x}"),
         ("2*(x + 1)!", r"2\cdot (x+1)!"),
         ("x**2^3", "x^{2^{3}}"),
+        ("2*theta_w", r"2\cdot \theta_{w}"),
+        ("alpha_12 - x_n", r"\alpha_{12}-x_{n}"),
     ],
 )
 def test_read(text: str, latex: str) -> None:
