@@ -240,7 +240,8 @@ class Prediction:
     A tree without any has one row without an ``answer``, and ``leaf`` 0. ``method`` is greedy, flat or system.
     ``scores`` are the guide's, one for each step on the way, the last being the answer's. ``frequency`` is the product
     of the shares of the samples that each of the steps had: how often the policy alone would have written this text.
-    Equal answers to one problem have one ``answer_class``. ``verdict`` on the truth is equal, different or undecided.
+    Equal answers to one problem have one ``answer_class``. ``verdict`` on the truth is equal, different or undecided,
+    and None before the answers are marked.
     """
 
     problem_id: str
@@ -252,7 +253,7 @@ class Prediction:
     scores: tuple[float, ...]
     frequency: float
     answer_class: int | None
-    verdict: str
+    verdict: str | None
 
     @property
     def score(self) -> float:

@@ -145,9 +145,16 @@ def fetch(argv: Sequence[str]) -> None:
     print(f"{arguments.into}: {num_files} files of {arguments.round_id}")
 
 
+def solve(argv: Sequence[str]) -> None:
+    """Ask a trained round a question: the policy alone beside System 2, with the search shown."""
+    from tasks.solve import main as solve_main
+
+    solve_main(argv)
+
+
 COMMANDS = {
     **{"track": track, "check": check, "journals": journals, "ablate": ablate},
-    **{"release": release, "fetch": fetch},
+    **{"release": release, "fetch": fetch, "solve": solve},
 }
 
 

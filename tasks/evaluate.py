@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rstar_core.answers.classes import answer_classes
-from rstar_core.answers.equivalence import GRADER_VERSION, Grader, Verdict
+from rstar_core.answers.equivalence import GRADER_VERSION, Grader
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import Engine, Evaluate, Round, SandboxLimits, Search, Seed
-from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.engines.load import Models, has_ppm, load_policy
 from rstar_core.errors import UserError
+from rstar_core.evaluation.accuracies import accuracies, is_correct
+from rstar_core.evaluation.answering import predictions_of
+from rstar_core.evaluation.marking import marked
+from rstar_core.evaluation.methods import GREEDY, SYSTEM, Method, methods, num_trees_by_method
+from rstar_core.evaluation.oracle import Labelled, Oracle, judge_pairs, judge_trajectories, step_accuracy
 from rstar_core.io import read_pairs, read_problems, read_trajectories, read_true_states, write_predictions
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.mcts.recording import recorded_trees
 from rstar_core.mcts.scheduler import Job, grow, in_mixed_order
-from rstar_core.mcts.search import Budget, Parts, guides_judge
-from rstar_core.mcts.tree import ROOT
+from rstar_core.mcts.search import Parts, guides_judge
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
-from rstar_core.types import Prediction, PreferencePair, Problem, Question, SearchTree, Terminal, Trajectory
-from tasks.accuracies import FLAT, GREEDY, SYSTEM, Row, accuracies, is_correct
-from tasks.oracle import Labelled, Oracle, judge_pairs, judge_trajectories, step_accuracy
+from rstar_core.types import Prediction, PreferencePair, Problem, Question, SearchTree, Trajectory
 from tasks.processes import helped, num_at_once, num_processes
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A way to answer: ``num_trees`` searches for each problem, guided by a model and never by the truth."""
-
-    name: str
-    policy: PolicyEngine
-    guide: RewardEngine
-    budget: Budget
-    num_trees: int
 
 
 def evaluate(
@@ -100,33 +89,19 @@ def evaluate(
             level = search_all(inputs, problems, load_policy(policy, engine), journal)
         seconds = time.monotonic() - started
 
-        async def mark_all() -> tuple[list[_Marks], Row]:
-            async with open_sandbox(sandbox) as opened, GraderSandbox() as graders:
-                examiners = _Examiners(Grader(graders), journal)
-                judge = Oracle(read_true_states(oracle), RememberingSandbox(opened))
-                marks = [
-                    await examiners.mark(name, inputs.problems_of(name, problems), num_trees)
-                    for name, num_trees in inputs.num_trees_by_method().items()
-                ]
-                judged = {
-                    **await judge_pairs(judge, read_both(pairs), evaluate.num_judged),
-                    **await judge_trajectories(judge, read_verified(trajectories), evaluate.num_judged),
-                    "ppm_step_accuracy": step_accuracy(await examiners.labelled(marks[-1], judge)),
-                }
-                return marks, judged
-
-        marks, judged = asyncio.run(mark_all())
-        answered = [prediction for its in marks for prediction in its.predictions]
-        write_predictions(predictions, answered)
+        answers, judged = asyncio.run(_marked_answers(inputs, problems, journal, oracle, pairs, trajectories))
+        predictions_ = [one for its in answers for one in its.predictions]
+        write_predictions(predictions, predictions_)
         share = 1 - num_before / max(len(journal), 1)  # what the journal had is not this run's
         journal.discard()
-    tokens = {f"num_tokens_{its.method}": its.num_tokens for its in marks}
-    totals = {name: sum(getattr(its, name) for its in marks) for name in ("num_tokens", "num_failed", "num_too_long")}
-    timings = {"tokens/s": to_tenths(totals["num_tokens"] * share / seconds), "sandbox": level}
-    return {**accuracies(answered), **judged, **totals, **tokens, "timings": timings}
+    totals = {name: sum(its.counts[name] for its in answers) for name in ("num_tokens", "num_failed", "num_too_long")}
+    tokens = {f"num_tokens_{its.method}": its.counts["num_tokens"] for its in answers}
+    timings = {"tokens/s": _to_tenths(totals["num_tokens"] * share / seconds), "sandbox": level}
+    return {**accuracies(predictions_), **judged, **totals, **tokens, "timings": timings}
 
 
-def to_tenths(rate: float) -> float:
+def _to_tenths(rate: float) -> float:
+    """In ``evaluate`` the name ``round`` is a section's."""
     return round(rate, 1)
 
 
@@ -157,12 +132,12 @@ class Inputs:
             f"{self.benchmark}: no held-out problems; add a source with split 'benchmark' to ingest.sources"
         )
 
+    @property
+    def has_system(self) -> bool:
+        return self.num_system_problems != 0 and has_ppm(self.ppm)
+
     def num_trees_by_method(self) -> dict[str, int]:
-        """Trees for each problem, by method, in their order; flat samples are as many as the trees have rollouts."""
-        if self.num_system_problems == 0 or not has_ppm(self.ppm):
-            return {GREEDY: 1}
-        its = self.evaluate
-        return {GREEDY: 1, FLAT: its.num_trees * its.num_rollouts, SYSTEM: its.num_trees}
+        return num_trees_by_method(self.evaluate, self.has_system)
 
     def problems_of(self, method: str, problems: Sequence[Problem]) -> list[Problem]:
         """Those of ``problems`` that ``method`` answers, in their order."""
@@ -184,7 +159,7 @@ def search_all(inputs: Inputs, problems: Sequence[Problem], models: Models, jour
 
     A search is given a question, which has no answer: none can see one.
     """
-    its_methods = methods(models, inputs)
+    its_methods = methods(models, inputs.ppm if inputs.has_system else None, inputs.search, inputs.evaluate)
 
     async def work() -> str:
         async with models, open_sandbox(inputs.sandbox) as opened:
@@ -225,129 +200,79 @@ def read_verified(trajectories: Path | None) -> list[Trajectory]:
     return read_trajectories(trajectories / "trajectories.parquet") if trajectories else []
 
 
-def methods(models: Models, inputs: Inputs) -> list[Method]:
-    """Greedy is a search of one candidate and one rollout, as is a flat sample; the last, the system, needs a PPM."""
-    search, evaluate, num_trees = inputs.search, inputs.evaluate, inputs.num_trees_by_method()
-    depth, uct_c = search.max_depth, search.uct_c
-    greedy = models.policy(0.0, 1.0, search.max_step_tokens)
-    one = Budget(1, 1, 0, depth, uct_c, None)
-    alone = Method(GREEDY, greedy, ZeroReward(), one, num_trees[GREEDY])
-    if SYSTEM not in num_trees:
-        return [alone]
-    budget = Budget(
-        num_candidates=evaluate.num_candidates,
-        num_rollouts=evaluate.num_rollouts,
-        extra_rollouts=0,
-        max_depth=depth,
-        uct_c=uct_c,
-        settled_after=search.settled_after,
-        num_parallel_leaves=search.num_parallel_leaves,
-    )
-    sampler = models.policy(evaluate.temperature, search.top_p, search.max_step_tokens)
-    flat = Method(FLAT, sampler, ZeroReward(), one, num_trees[FLAT])
-    return [alone, flat, Method(SYSTEM, sampler, models.guide("ppm", inputs.ppm), budget, num_trees[SYSTEM])]
-
-
-# --- answers --------------------------------------------------------------------------------------------------
+# --- marking --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Marks:
-    """A method's predictions, by problem and tree, and what the metrics count of its trees."""
+class _Answers:
+    """A method's marked predictions, by problem and tree, and what the metrics count of its trees."""
 
     method: str
     predictions: list[Prediction]
-    num_tokens: int
-    num_failed: int
-    num_too_long: int
+    counts: Counter[str]
 
 
 _NUM_AT_ONCE = 128
 
 
-@dataclass(frozen=True, slots=True)
-class _Examiners:
-    """Who compare what the searches found with the truth."""
-
-    grader: Grader
-    journal: Journal
-
-    async def mark(self, method: str, problems: Sequence[Problem], num_trees: int) -> _Marks:
-        """All trees of a method, ``_NUM_AT_ONCE`` problems at a time."""
-        predictions: list[Prediction] = []
-        num_tokens = num_failed = num_too_long = 0
-        for start in range(0, len(problems), _NUM_AT_ONCE):
-            some = problems[start : start + _NUM_AT_ONCE]
-            trees = [list(self._grown(method, problem, num_trees)) for problem in some]
-            pairs = zip(some, trees, strict=True)
-            graded = await asyncio.gather(*(self._grade(method, problem, its) for problem, its in pairs))
-            predictions += [one for its in graded for one in its]
-            num_tokens += sum(tree.num_tokens for its in trees for tree in its)
-            num_failed += sum(tree.is_given_up for its in trees for tree in its)
-            num_too_long += sum(tree.has_too_long for its in trees for tree in its)
-        return _Marks(method, predictions, num_tokens, num_failed, num_too_long)
-
-    def _grown(self, method: str, problem: Problem, num_trees: int) -> Iterator[SearchTree]:
-        return recorded_trees(self.journal, (record_key(method, problem.id, index) for index in range(num_trees)))
-
-    async def _grade(self, method: str, problem: Problem, trees: Sequence[SearchTree]) -> list[Prediction]:
-        """One prediction for each answered terminal that was reached, or one without an answer for a tree."""
-        ends = [(tree, leaf) for tree in trees for leaf in reached(tree) or [ROOT]]
-        answers = [tree.nodes[leaf].answer for tree, leaf in ends]
-        classes = await answer_classes(answers, self.grader)
-        return [
-            Prediction(
-                problem_id=problem.id,
-                level=problem.level,
-                method=method,
-                tree_index=tree.tree_index,
-                leaf=leaf,
-                answer=answer,
-                scores=tuple(tree.nodes[index].prior_value for index in tree.path(leaf)),
-                frequency=frequency(tree, leaf),
-                answer_class=answer_class,
-                verdict=await self._verdict(problem, answer),
-            )
-            for (tree, leaf), answer, answer_class in zip(ends, answers, classes, strict=True)
+async def _marked_answers(
+    inputs: Inputs,
+    problems: Sequence[Problem],
+    journal: Journal,
+    oracle: Path,
+    pairs: Path | None,
+    trajectories: Path | None,
+) -> tuple[list[_Answers], dict[str, Any]]:
+    """The answers of all methods, and what the oracle says of steps and labels. Here the truth is looked at."""
+    most = inputs.evaluate.num_judged
+    async with open_sandbox(inputs.sandbox) as opened, GraderSandbox() as graders:
+        grader, judge = Grader(graders), Oracle(read_true_states(oracle), RememberingSandbox(opened))
+        answers = [
+            await _answers(method, inputs.problems_of(method, problems), num_trees, journal, grader)
+            for method, num_trees in inputs.num_trees_by_method().items()
         ]
+        judged = {
+            **await judge_pairs(judge, read_both(pairs), most),
+            **await judge_trajectories(judge, read_verified(trajectories), most),
+            "ppm_step_accuracy": step_accuracy(await _labelled(answers[-1], journal, judge)),
+        }
+    return answers, judged
 
-    async def labelled(self, marks: _Marks, oracle: Oracle) -> list[Labelled]:
-        """A right and a wrong solution of each problem, where there are, with the oracle's first wrong step."""
-        chosen: dict[tuple[str, bool], Prediction] = {}
-        for one in marks.predictions:
-            if one.answer is not None and one.method == SYSTEM and oracle.knows(one.problem_id):
-                chosen.setdefault((one.problem_id, is_correct(one)), one)
-        keys = [record_key(one.method, one.problem_id, one.tree_index) for one in chosen.values()]
-        trees = recorded_trees(self.journal, keys)
-        steps = [tree.steps(one.leaf) for tree, one in zip(trees, chosen.values(), strict=True)]
-        firsts = await asyncio.gather(
-            *(oracle.first_wrong(one.problem_id, its) for one, its in zip(chosen.values(), steps, strict=True))
-        )
-        return [(first, one.scores[:-1]) for first, one in zip(firsts, chosen.values(), strict=True)]
 
-    async def _verdict(self, problem: Problem, answer: str | None) -> Verdict:
-        if answer is None:
-            return Verdict.DIFFERENT
-        return await self.grader.verdict(problem.answer, answer, problem.allowed)
+async def _answers(
+    method: str, problems: Sequence[Problem], num_trees: int, journal: Journal, grader: Grader
+) -> _Answers:
+    """``_NUM_AT_ONCE`` problems at a time."""
+    predictions: list[Prediction] = []
+    counts: Counter[str] = Counter()
+    for start in range(0, len(problems), _NUM_AT_ONCE):
+        some = {problem.id: problem for problem in problems[start : start + _NUM_AT_ONCE]}
+        trees = [list(_grown(journal, method, problem_id, num_trees)) for problem_id in some]
+        pairs = zip(trees, some.values(), strict=True)
+        found = await asyncio.gather(*(predictions_of(its, method, problem.level, grader) for its, problem in pairs))
+        predictions += await marked(list(chain(*found)), some, grader)
+        for tree in chain(*trees):
+            counts.update(num_tokens=tree.num_tokens, num_failed=tree.is_given_up, num_too_long=tree.has_too_long)
+    return _Answers(method, predictions, counts)
+
+
+def _grown(journal: Journal, method: str, problem_id: str, num_trees: int) -> Iterator[SearchTree]:
+    return recorded_trees(journal, (record_key(method, problem_id, index) for index in range(num_trees)))
+
+
+async def _labelled(answers: _Answers, journal: Journal, oracle: Oracle) -> list[Labelled]:
+    """A right and a wrong solution by System 2 of each problem, where there are, with the oracle's first wrong step."""
+    chosen: dict[tuple[str, bool], Prediction] = {}
+    for one in answers.predictions:
+        if one.answer is not None and one.method == SYSTEM and oracle.knows(one.problem_id):
+            chosen.setdefault((one.problem_id, is_correct(one)), one)
+    trees = recorded_trees(journal, [record_key(one.method, one.problem_id, one.tree_index) for one in chosen.values()])
+    steps = [tree.steps(one.leaf) for tree, one in zip(trees, chosen.values(), strict=True)]
+    firsts = await asyncio.gather(
+        *(oracle.first_wrong(one.problem_id, its) for one, its in zip(chosen.values(), steps, strict=True))
+    )
+    return [(first, one.scores[:-1]) for first, one in zip(firsts, chosen.values(), strict=True)]
 
 
 def record_key(method: str, problem_id: str, tree_index: int) -> str:
     return f"{method}/{problem_id}/{tree_index}"
-
-
-def reached(tree: SearchTree) -> list[int]:
-    """The answered terminals that rollouts ended at."""
-    nodes = enumerate(tree.nodes)
-    return [leaf for leaf, node in nodes if node.terminal is Terminal.ANSWERED and node.reward is not None]
-
-
-def frequency(tree: SearchTree, leaf: int) -> float:
-    """How often the policy alone would have written this: the product of its steps' shares of their siblings' samples.
-
-    Candidates with the same text are one child; without this, a text that was sampled once would weigh as much as one
-    that was sampled every time.
-    """
-    samples: Counter[int] = Counter()
-    for node in tree.nodes[1:]:
-        samples[node.parent] += node.num_samples
-    return math.prod(tree.nodes[index].num_samples / samples[tree.nodes[index].parent] for index in tree.path(leaf))

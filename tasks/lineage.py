@@ -175,7 +175,7 @@ def metrics() -> Iterator[str]:
 
 
 def _metric_faults(path: Path, known: set[str]) -> Iterator[str]:
-    from tasks.accuracies import accuracies
+    from rstar_core.evaluation.accuracies import accuracies
 
     predictions = read_predictions(path)
     strange = sorted({one.problem_id for one in predictions} - known)

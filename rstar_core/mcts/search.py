@@ -56,9 +56,12 @@ class Parts:
     judge: Judge
 
 
-async def search(question: Question, parts: Parts, budget: Budget, seed: int) -> Tree:
-    """One finished tree. The same engines, budget and ``seed`` give the same tree."""
-    return await _Search(question, parts, budget, seed).run()
+async def search(question: Question, parts: Parts, budget: Budget, seed: int, tree: Tree | None = None) -> Tree:
+    """One finished tree. The same engines, budget and ``seed`` give the same tree.
+
+    ``tree`` is an empty one that grows, for whoever wants to watch.
+    """
+    return await _Search(question, parts, budget, seed, Tree() if tree is None else tree).run()
 
 
 async def guides_judge(answer: str, score: float) -> float:
@@ -78,13 +81,13 @@ class _Expansion:
 
 
 class _Search:
-    def __init__(self, question: Question, parts: Parts, budget: Budget, seed: int) -> None:
+    def __init__(self, question: Question, parts: Parts, budget: Budget, seed: int, tree: Tree) -> None:
         self._question = question
         self._parts = parts
         self._budget = budget
         self._seed = seed
         self._rng = random.Random(seed)
-        self._tree = Tree()
+        self._tree = tree
         self._answers: list[str | None] = []  # of each rollout so far; None where it failed
 
     async def run(self) -> Tree:

@@ -40,6 +40,7 @@ LAYERS = (
     ("rstar_core.mcts",),
     ("rstar_core.policy", "rstar_core.ppm"),
     ("rstar_core.engines",),
+    ("rstar_core.evaluation",),
     ("tasks",),
     ("flows",),
 )

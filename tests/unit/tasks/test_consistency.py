@@ -12,6 +12,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from rstar_core.errors import UserError
+from rstar_core.evaluation.accuracies import accuracies
 from rstar_core.io import (
     digest,
     write_json,
@@ -37,7 +38,6 @@ from rstar_core.types import (
     Trajectory,
 )
 from tasks.__main__ import main
-from tasks.accuracies import accuracies
 from tasks.consistency import check_all
 from tasks.lock import dvc_md5
 

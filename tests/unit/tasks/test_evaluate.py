@@ -14,14 +14,16 @@ from rstar_core.engines.base import PolicyEngine, RewardEngine
 from rstar_core.engines.capacity import TREES_VARIABLE
 from rstar_core.engines.scripted import ScriptedPolicy, ScriptedReward
 from rstar_core.errors import UserError
+from rstar_core.evaluation.accuracies import accuracies
+from rstar_core.evaluation.answering import frequency, reached
+from rstar_core.evaluation.methods import FLAT, GREEDY, SYSTEM
 from rstar_core.io import PREDICTIONS, digest, read_table, write_problems, write_true_states
 from rstar_core.ppm.model import write_null_ppm
 from rstar_core.sandbox.base import Outcome
 from rstar_core.sandbox.broker import SERVERS_VARIABLE
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.types import Candidate, Prediction, Problem, Question, SearchTree, Step
-from tasks.accuracies import FLAT, GREEDY, SYSTEM, accuracies
-from tasks.evaluate import evaluate, frequency, reached
+from tasks.evaluate import evaluate
 from tests.unit.mcts.scripts import ToySandbox, answer, code, end, grow, priors
 from tests.unit.rounds import ROUND
 

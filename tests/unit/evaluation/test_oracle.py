@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from rstar_core.evaluation.oracle import Oracle, judge_pairs, judge_trajectories, step_accuracy
 from rstar_core.sandbox.base import Outcome, Status
 from rstar_core.types import PreferencePair, Step, StepKind, Trajectory, TrueStates
-from tasks.oracle import Oracle, judge_pairs, judge_trajectories, step_accuracy
 
 
 class Adding:
