@@ -49,10 +49,10 @@ def end_dead(flow_run_id: str | None) -> None:
     with suppress(ObjectNotFound), get_client(sync_client=True) as client:
         state = client.read_flow_run(flow_run_id).state  # type: ignore[arg-type]
         if state is not None and not state.is_final():
-            dead = Crashed(
+            dead: Any = Crashed(
                 message="its process was killed; start the flow again, and it goes on where this one stopped"
             )
-            client.set_flow_run_state(flow_run_id, dead, force=True)  # type: ignore[arg-type]
+            client.set_flow_run_state(flow_run_id, dead, force=True)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def run_dvc(arguments: Sequence[str], environment: Mapping[str, str], say: Calla
             for line in child.stdout:
                 if line.strip() and not line.strip().startswith(CHATTER):
                     say(line.rstrip())
-            return child.wait()
+            return int(child.wait())
         finally:
             child.terminate()
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rstar_core.config import Params, load_params
+from rstar_core.errors import UserError
 from rstar_core.io import digest, read_json
+from rstar_core.journal import journal_root
 from rstar_core.journal.folder import KEY_FILE, sweep
 from rstar_core.journal.key import JournalKey, code_version, plain
 
-ROOT = Path("journal")
+CHECKPOINTS = Path("journal")  # of trainings, wherever journals lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,14 @@ class Kept:
 
 
 def kept() -> Iterator[Kept]:
-    for folder in sorted(ROOT.glob(f"*/{KEY_FILE}")):
-        yield Kept(folder.parent, tuple(_reasons(JournalKey(**read_json(folder)))))
+    """What lies in ``journal`` and, where ``RSTAR_JOURNAL`` names another folder, there.
+
+    Raises:
+        UserError: it names an address on an object store.
+    """
+    for root in _roots():
+        for file in sorted(root.glob(f"*/{KEY_FILE}")):
+            yield Kept(file.parent, tuple(_reasons(JournalKey(**read_json(file)))))
 
 
 def remove_stale() -> list[Path]:
@@ -34,8 +42,18 @@ def remove_stale() -> list[Path]:
     stale = [one.folder for one in kept() if one.reasons]
     for folder in stale:
         shutil.rmtree(folder)
-    sweep(ROOT)
+    for root in _roots():
+        sweep(root)
     return stale
+
+
+def _roots() -> list[Path]:
+    place = journal_root()
+    if "://" in place:
+        raise UserError(
+            f"RSTAR_JOURNAL={place}: journals on an object store are not listed; look there with its own tools"
+        )
+    return list(dict.fromkeys([CHECKPOINTS, Path(place)]))
 
 
 def _reasons(key: JournalKey) -> Iterator[str]:

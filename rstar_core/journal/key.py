@@ -12,9 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rstar_core.io import digest
 
 _PACKAGE = Path(__file__).parents[1]
+_ROOT = _PACKAGE.parent
 # What these do decides samples, verdicts and weights.
 _LIBRARIES = ("math-verify", "reasoning-gym", "sympy", "tokenizers", "torch", "transformers", "trl")
 
@@ -50,13 +53,31 @@ def plain(value: Any) -> Any:
 
 @cache
 def code_version(stage: str) -> str:
-    """Digest of this package and of the stage's file, of Python's version and of the libraries that matter."""
+    """Digest of the stage's code, of Python's version and of the libraries that matter.
+
+    ``stage`` may be a part of one, ``train_ppm-control``. Its code is what dvc.yaml names as its dependencies, a list
+    that a test holds; that of a command which is no stage is all of this package.
+    """
     total = hashlib.sha256(f"python {platform.python_version()}\n".encode())
     for name in _LIBRARIES:
         total.update(f"{name} {_version(name)}\n".encode())
-    for file in (*sorted(_PACKAGE.rglob("*.py")), *_PACKAGE.parent.glob(f"tasks/{stage}.py")):
-        total.update(f"{file.relative_to(_PACKAGE.parent)} {digest(file)}\n".encode())
+    for path in _code(stage):
+        total.update(f"{path.relative_to(_ROOT)} {digest(path)}\n".encode())
     return total.hexdigest()
+
+
+def _code(stage: str) -> list[Path]:
+    name = stage.partition("-")[0]
+    entry = yaml.load((_ROOT / "dvc.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)["stages"].get(name)
+    if entry is None:
+        return [*sorted(_PACKAGE.rglob("*.py")), *_ROOT.glob(f"tasks/{name}.py")]
+    files = [path for dep in entry.get("do", entry)["deps"] for path in _files(_ROOT / dep)]
+    return sorted(files)
+
+
+def _files(dep: Path) -> Iterable[Path]:
+    """The Python files of a dependency on code; data has none."""
+    return [dep] if dep.suffix == ".py" else dep.rglob("*.py") if dep.is_relative_to(_PACKAGE) else []
 
 
 def _version(name: str) -> str:

@@ -12,6 +12,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("rstar_core", "tasks", "flows")
+# Folders whose files belong together: a stage that reaches one of them depends on all of them. (In the sandbox and in
+# the grader one file also starts another by its name.) Of other folders it depends on the files that it reaches.
+UNITS = tuple(
+    f"rstar_core/{name}" for name in ("answers", "cot", "engines", "evaluation", "journal", "mcts", "sandbox")
+)
 
 
 def imported_names(file: Path) -> Iterator[str]:
@@ -50,6 +55,12 @@ def closure(file: Path) -> set[Path]:
     return {path for path in found if has_code(path)}
 
 
+def code_dependencies(stage: str) -> set[str]:
+    """What dvc.yaml is to list for the stage's code, and nothing else: ``UNITS`` and files."""
+    needed = {path.relative_to(ROOT).as_posix() for path in closure(ROOT / "tasks" / f"{stage}.py")}
+    return {next((unit for unit in UNITS if path.startswith(f"{unit}/")), path) for path in needed}
+
+
 def has_code(file: Path) -> bool:
     return any(not isinstance(node, ast.Expr) for node in ast.parse(file.read_text(encoding="utf-8")).body)
 
@@ -65,5 +76,10 @@ def module_name(file: Path) -> str:
 
 if __name__ == "__main__":
     for stage in sys.argv[1:]:
-        needed = sorted(path.relative_to(ROOT).as_posix() for path in closure(ROOT / "tasks" / f"{stage}.py"))
-        print(f"{stage}: [{', '.join(needed)}]")
+        print(
+            *(
+                f"        - {path}"
+                for path in sorted(code_dependencies(stage), key=lambda path: (path[0] != "t", path))
+            ),
+            sep="\n",
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rstar_core.config import Search
-from rstar_core.journal.key import JournalKey, code_version, journal_key
+from rstar_core.journal.key import JournalKey, _code, code_version, journal_key
 
 SEARCH = Search(
     uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=1.0, top_p=1.0, num_parallel_leaves=1, settled_after=None
@@ -45,5 +45,14 @@ def test_nothing_else_counts() -> None:
     assert key().name == key(search=SEARCH.model_copy()).name
 
 
-def test_the_code_is_the_code_that_runs() -> None:
-    assert len(code_version("synthesize")) == 64 and code_version("synthesize") != code_version("evaluate")
+def test_the_code_is_what_the_stage_depends_on_by_dvc_yaml() -> None:
+    assert code_version("synthesize") != code_version("evaluate")
+    assert code_version("train_ppm-control") == code_version("train_ppm")
+    assert len({code_version(name) for name in ("train_ppm", "ablate-orm", "no-stage")}) == 3
+
+
+def test_a_change_of_code_that_a_stage_does_not_run_keeps_its_journal() -> None:
+    files = {name: {path.name for path in _code(name)} for name in ("synthesize", "train_ppm", "ablate-orm")}
+    assert "loss.py" in files["train_ppm"] and "loss.py" not in files["synthesize"]
+    assert {"selection.py", "zygote.py", "synthesize.py"} <= files["synthesize"]
+    assert "ablate.py" in files["ablate-orm"]
