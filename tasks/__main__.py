@@ -147,9 +147,26 @@ def fetch(argv: Sequence[str]) -> None:
 
 def solve(argv: Sequence[str]) -> None:
     """Ask a trained round a question: the policy alone beside System 2, with the search shown."""
-    from tasks.solve import main as solve_main
+    parser = argparse.ArgumentParser(prog="rstar solve", description=solve.__doc__)
+    parser.add_argument("question", nargs="?", help="the text of a problem; without it, standard input's")
+    parser.add_argument("--round", default="best", metavar="ID", help="a round that has run (default: the best so far)")
+    parser.add_argument(
+        "--num-trees", type=positive, metavar="N", help="System 2's trees (default: evaluate.num_trees)"
+    )
+    parser.add_argument("--answer", metavar="TEXT", help="the right answer: says which methods found it")
+    parser.add_argument("--jsonl", type=Path, metavar="FILE", help="rows of problem and, if known, answer")
+    parser.add_argument("--json", action="store_true", help="one JSON object for each question, and nothing else")
+    given = parser.parse_args(argv)
+    from tasks.solve import solve as its
 
-    solve_main(argv)
+    its(given)
+
+
+def positive(text: str) -> int:
+    """For argparse."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number from 1")
+    return int(text)
 
 
 COMMANDS = {

@@ -41,34 +41,18 @@ class Asked:
     truth: str | None
 
 
-def main(argv: Sequence[str]) -> None:
-    """Ask a round a question: the policy alone beside System 2, with the search shown."""
-    given = _parse(argv)
+def solve(given: argparse.Namespace) -> None:
+    """Answer what the command line (``tasks/__main__.py``) asks.
+
+    Raises:
+        UserError: there is no such round, or no question.
+    """
     params = load_params()
     round_id = _round(given.round)
     asked = list(_questions(given))
     evaluate = params.evaluate.model_copy(update={"num_trees": given.num_trees or params.evaluate.num_trees})
     its = params.model_copy(update={"evaluate": evaluate})
     asyncio.run(_solve_all(asked, ARTIFACTS / round_id, its, given.json))
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tasks solve", description=main.__doc__)
-    parser.add_argument("question", nargs="?", help="the text of a problem; without it, standard input's")
-    parser.add_argument("--round", default="best", metavar="ID", help="a round that has run (default: the best so far)")
-    parser.add_argument(
-        "--num-trees", type=_positive, metavar="N", help="System 2's trees (default: evaluate.num_trees)"
-    )
-    parser.add_argument("--answer", metavar="TEXT", help="the right answer: says which methods found it")
-    parser.add_argument("--jsonl", type=Path, metavar="FILE", help="rows of problem and, if known, answer")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each question, and nothing else")
-    return parser.parse_args(argv)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: not a whole number from 1")
-    return int(text)
 
 
 def _round(name: str) -> str:
