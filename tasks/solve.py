@@ -81,7 +81,10 @@ def _questions(given: argparse.Namespace) -> Iterator[Asked]:
             raise UserError("--jsonl has questions and answers of its own; leave out the question and --answer")
         yield from _rows(given.jsonl)
         return
-    yield _asked(given.question or sys.stdin.read(), given.answer)
+    text = given.question
+    if text is None:
+        text = "" if sys.stdin.isatty() else sys.stdin.read()
+    yield _asked(text, given.answer)
 
 
 def _rows(path: Path) -> Iterator[Asked]:
@@ -101,7 +104,7 @@ def _rows(path: Path) -> Iterator[Asked]:
 def _asked(text: str, truth: str | None) -> Asked:
     text = text.strip()
     if not text:
-        raise UserError('no question; give one: python -m tasks solve "What is 7 * 8?"')
+        raise UserError('no question; give one: rstar solve "What is 7 * 8?"')
     if len(text) > MAX_CHARS:
         raise UserError(f"the question has {len(text)} characters; at most {MAX_CHARS}")
     return Asked(Question(problem_id(text), text), truth)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rstar_core.answers.equivalence import Grader
@@ -23,7 +23,6 @@ class Growing:
 
     method: Method
     trees: list[Tree] = field(default_factory=list)
-    seconds: float = 0.0
 
     @property
     def num_tokens(self) -> int:
@@ -67,32 +66,30 @@ async def find(question: Question, work: Growing, sandbox: Sandbox, grader: Grad
     )
     trees = [tree.freeze(question.id, "", index) for index, tree in enumerate(work.trees)]
     predictions = await predictions_of(trees, its.name, 0, grader)
-    work.seconds = time.monotonic() - started
-    return Found(its, trees, predictions, work.num_tokens, work.seconds)
+    return Found(its, trees, predictions, work.num_tokens, time.monotonic() - started)
+
+
+# Of each method the ways to choose among its terminals, and what a terminal's vote weighs where they vote by weight.
+_WAYS: dict[str, list[tuple[str, Callable[[Own], Prediction | None], Callable[[Prediction], float] | None]]] = {
+    GREEDY: [("policy_pass@1", best, None)],
+    FLAT: [("flat@{}", majority, lambda one: 1.0)],
+    SYSTEM: [("system@{}", system, weight), ("best@{}", best, None), ("majority@{}", majority_of_trees, None)],
+}
 
 
 def answers(found: Found) -> list[Answer]:
-    """The method's answer, or for System 2 those of the three ways to choose among its terminals."""
+    """The method's answer; of System 2's trees first its own, then those of other ways to choose among them."""
     own = found.predictions
-    ways: dict[str, dict[str, Callable[[Own], Prediction | None]]] = {
-        GREEDY: {"policy_pass@1": best},
-        FLAT: {f"flat@{found.method.num_trees}": majority},
-        SYSTEM: {
-            f"system@{found.method.num_trees}": system,
-            f"best@{found.method.num_trees}": best,
-            f"majority@{found.method.num_trees}": majority_of_trees,
-        },
-    }
     return [
-        Answer(way, chosen := choose(own), _share(way, own, chosen), found)
-        for way, choose in ways[found.method.name].items()
+        Answer(name.format(found.method.num_trees), chosen := choose(own), _share(own, chosen, weigh), found)
+        for name, choose, weigh in _WAYS[found.method.name]
     ]
 
 
-def _share(way: str, own: Sequence[Prediction], chosen: Prediction | None) -> float | None:
-    """How much of the vote the chosen answer has, where there is one."""
-    if chosen is None or way.startswith(("policy", "best", "majority")):
+def _share(own: Own, chosen: Prediction | None, weigh: Callable[[Prediction], float] | None) -> float | None:
+    """How much of all votes the chosen answer has."""
+    if chosen is None or weigh is None:
         return None
-    votes = [(one.answer_class, weight(one) if way.startswith("system") else 1.0) for one in own if one.answer]
+    votes = [(one.answer_class, weigh(one)) for one in own if one.answer]
     total = sum(vote for _, vote in votes)
     return sum(vote for one, vote in votes if one == chosen.answer_class) / total if total else None
