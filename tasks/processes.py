@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rstar_core.config import Engine
@@ -20,6 +21,7 @@ from tasks.lifeline import die_with_parent
 Result = TypeVar("Result")
 
 PROCESSES_VARIABLE = "RSTAR_SEARCH_PROCESSES"
+LOG = Path("run/helpers.log")
 _DEFAULT = 2  # each holds a model, its keys and values, and a sandbox
 
 
@@ -44,8 +46,8 @@ def num_at_once(engine: Engine, num_trees: int) -> int:
 def helped(work: Callable[[], Any], number: int) -> Iterator[None]:
     """While the context lasts, ``number`` other processes do ``work``; they end with it, however it ends.
 
-    They are to share the work by a journal's claims, which the dead give up. What they say or break is not shown: what
-    a helper leaves undone is done, and told, here.
+    They are to share the work by a journal's claims, which the dead give up. What they say or break goes to ``LOG``:
+    what a helper leaves undone is done, and told, here.
     """
     context = multiprocessing.get_context("fork")
     helpers = [context.Process(target=_help, args=(work,), daemon=True) for _ in range(number)]
@@ -69,7 +71,7 @@ def _help(work: Callable[[], Any]) -> None:
 @contextmanager
 def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     """While the context lasts, one other process does ``work``, with half of the cores; to call what is yielded waits
-    for its result. The process ends with the context, however it ends; what it says is not shown.
+    for its result. The process ends with the context, however it ends; what it says goes to ``LOG``.
 
     Raises:
         RuntimeError: by the call, if the process ended without a result.
@@ -112,4 +114,13 @@ def _load(num_processes: int) -> None:
 
 def _begin() -> None:
     die_with_parent()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    os.dup2(_log(), sys.stderr.fileno())
+
+
+def _log() -> int:
+    """A descriptor for what a helper says; where there can be no log, for nothing."""
+    try:
+        LOG.parent.mkdir(exist_ok=True)
+        return os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)

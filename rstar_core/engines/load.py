@@ -6,7 +6,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, assert_never
 
 from rstar_core.config import Engine, Search
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
@@ -94,12 +94,16 @@ def load_policy(folder: Path, engine: Engine) -> Models:
     Raises:
         UserError: there is no policy, or none that this engine can sample from.
     """
-    if engine.kind == "vllm":
-        from rstar_core.engines.machine import read_machine
-        from rstar_core.engines.vllm import VllmModels
+    match engine.kind:
+        case "local":
+            return load_local(folder, engine)
+        case "vllm":
+            from rstar_core.engines.machine import read_machine
+            from rstar_core.engines.vllm import VllmModels
 
-        return VllmModels(folder, engine, read_machine())
-    return load_local(folder, engine)
+            return VllmModels(folder, engine, read_machine())
+        case _:
+            assert_never(engine.kind)
 
 
 def load_local(folder: Path, engine: Engine) -> LocalModels:

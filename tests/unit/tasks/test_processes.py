@@ -12,9 +12,14 @@ import pytest
 
 from rstar_core.config import Engine
 from rstar_core.errors import UserError
-from tasks.processes import PROCESSES_VARIABLE, beside, helped, num_processes
+from tasks.processes import LOG, PROCESSES_VARIABLE, beside, helped, num_processes
 
 LOCAL = Engine.model_validate({"kind": "local", "dtype": "float64"})
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def say_who(folder: Path) -> None:
@@ -29,17 +34,18 @@ def fail() -> None:
 def test_helpers_work_while_the_context_lasts_and_no_longer(tmp_path: Path) -> None:
     with helped(partial(say_who, tmp_path), 2):
         deadline = time.monotonic() + 60
-        while len(found := list(tmp_path.iterdir())) < 2:
+        while len(found := list(tmp_path.glob("[0-9]*"))) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)
     assert os.getpid() not in (pids := {int(path.name) for path in found})
     assert not any(map(psutil.pid_exists, pids))
 
 
-def test_a_broken_helper_is_nobodys_trouble(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_helper_is_nobodys_trouble_and_its_log_says_why(capfd: pytest.CaptureFixture[str]) -> None:
     with helped(fail, 1):
         time.sleep(0.5)
     assert capfd.readouterr().err == ""
+    assert "ZeroDivisionError" in LOG.read_text()
 
 
 def test_an_error_here_ends_the_helpers_too(tmp_path: Path) -> None:
