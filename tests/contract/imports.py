@@ -14,9 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("rstar_core", "tasks", "flows")
 # Folders whose files belong together: a stage that reaches one of them depends on all of them. (In the sandbox and in
 # the grader one file also starts another by its name.) Of other folders it depends on the files that it reaches.
-UNITS = tuple(
-    f"rstar_core/{name}" for name in ("answers", "cot", "engines", "evaluation", "journal", "mcts", "sandbox")
-)
+UNITS = tuple(f"rstar_core/{name}" for name in ("answers", "cot", "engines", "journal", "mcts", "sandbox"))
 
 
 def imported_names(file: Path) -> Iterator[str]:
