@@ -36,8 +36,11 @@ class Found:
     method: Method
     trees: list[SearchTree]
     predictions: list[Prediction]
-    num_tokens: int
     seconds: float
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(tree.num_tokens for tree in self.trees)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,6 @@ class Answer:
     way: str
     chosen: Prediction | None
     share: float | None
-    found: Found
 
 
 async def find(question: Question, work: Growing, sandbox: Sandbox, grader: Grader, seed: int) -> Found:
@@ -66,7 +68,7 @@ async def find(question: Question, work: Growing, sandbox: Sandbox, grader: Grad
     )
     trees = [tree.freeze(question.id, "", index) for index, tree in enumerate(work.trees)]
     predictions = await predictions_of(trees, its.name, 0, grader)
-    return Found(its, trees, predictions, work.num_tokens, time.monotonic() - started)
+    return Found(its, trees, predictions, time.monotonic() - started)
 
 
 # Of each method the ways to choose among its terminals, and what a terminal's vote weighs where they vote by weight.
@@ -81,7 +83,7 @@ def answers(found: Found) -> list[Answer]:
     """The method's answer; of System 2's trees first its own, then those of other ways to choose among them."""
     own = found.predictions
     return [
-        Answer(name.format(found.method.num_trees), chosen := choose(own), _share(own, chosen, weigh), found)
+        Answer(name.format(found.method.num_trees), chosen := choose(own), _share(own, chosen, weigh))
         for name, choose, weigh in _WAYS[found.method.name]
     ]
 
