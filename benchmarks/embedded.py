@@ -59,7 +59,7 @@ def flops(width: int) -> float:
 
 
 def training(params: Params, folder: Path) -> Figures:
-    from rstar_core.policy.train import train_policy
+    from rstar_core.training.sft import train_policy
 
     tokenizer = load_tokenizer(folder / "policy")
     examples = [
@@ -101,9 +101,9 @@ def plain_training(model: Any, examples: Sequence[dict[str, list[int]]], batch_s
 
 def decoding(params: Params, folder: Path, questions: Sequence[Question]) -> Figures:
     """One step of each question, greedy."""
-    from rstar_core.engines.decode import Sampling
-    from rstar_core.engines.kv import PrefixStore
-    from rstar_core.engines.local import LocalPolicy
+    from rstar_core.engines.local.decode import Sampling
+    from rstar_core.engines.local.kv import PrefixStore
+    from rstar_core.engines.local.policy import LocalPolicy
 
     tokenizer, model = load_tokenizer(folder / "policy"), load_model(folder / "policy", "float32").eval()
     sampling = Sampling(0.0, 1.0, params.search.max_step_tokens)
@@ -127,7 +127,7 @@ def plain_decoding(model: Any, tokenizer: Any, questions: Sequence[Question]) ->
     import torch
 
     from rstar_core.cot.prompt import zero_shot
-    from rstar_core.engines.encoding import stop_ids
+    from rstar_core.engines.local.encoding import stop_ids
 
     tokenizer.padding_side = "left"
     batch = tokenizer(

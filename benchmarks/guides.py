@@ -17,7 +17,7 @@ from typing import Any
 
 from rstar_core.config import load_params
 from rstar_core.io import read_problems, write_problems
-from tasks.markdown import aligned
+from rstar_core.reports.markdown import aligned
 from tasks.synthesize import synthesize
 
 GUIDES = ("terminal", "ppm")

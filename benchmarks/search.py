@@ -39,15 +39,15 @@ from benchmarks.simulated_server import MODEL
 from rstar_core.config import Engine, Params, load_params
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.engines.load import Models, load_policy
-from rstar_core.engines.servers import Replicas, Server
-from rstar_core.engines.vllm import Sampling, TextPrompts, VllmPolicy
+from rstar_core.engines.served.servers import Replicas, Server
+from rstar_core.engines.served.vllm import Sampling, TextPrompts, VllmPolicy
 from rstar_core.io import read_problems
 from rstar_core.journal.folder import FolderJournal
 from rstar_core.journal.key import JournalKey
+from rstar_core.machine.ports import free_port
 from rstar_core.mcts.scheduler import Job, grow, grow_trees
 from rstar_core.mcts.search import Budget, Parts, guides_judge
 from rstar_core.mcts.tree import Tree
-from rstar_core.ports import free_port
 from rstar_core.sandbox.base import Outcome, Status
 from rstar_core.sandbox.broker import ForkSandbox
 from rstar_core.seeds import derived_seed

@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from rstar_core.environment import check_environment
 from rstar_core.errors import UserError
+from rstar_core.machine.python import check_environment
 
 try:
     check_environment(("dvc", "prefect", "pydantic", "yaml"))

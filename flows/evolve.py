@@ -12,9 +12,9 @@ from typing import Any
 
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
-from tasks.ending import end_in_time, say_ended
-from tasks.timings import FIRST_ROUND, read_timings
-from tasks.tracking import prepare
+from tasks.runner.ending import end_in_time, say_ended
+from tasks.runner.timings import FIRST_ROUND, read_timings
+from tasks.runner.tracking import prepare
 
 CONTINUE = "the same command continues where it stopped"
 

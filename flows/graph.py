@@ -17,7 +17,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from rstar_core.errors import UserError
-from tasks.lock import read_lock
+from tasks.runner.lock import read_lock
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
-from rstar_core.ports import HOST
+from rstar_core.machine.ports import HOST
 
 NAMES = frozenset({HOST, "localhost"})
 CLIENT_VARIABLE = "PREFECT_API_AUTH_STRING"

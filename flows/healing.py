@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rstar_core.publishing import publish
-from tasks.lock import LOCK, stages_of
+from tasks.runner.lock import LOCK, stages_of
 
 RWLOCK = Path(".dvc/tmp/rwlock")  # JSON: which processes of DVC read and write what
 FIRST_LINE = re.compile(r"^  (?=\S)", re.M)  # of a stage

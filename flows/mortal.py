@@ -1,13 +1,13 @@
 """``python -m flows.mortal <module> args``: as ``python -m <module> args``, but the process dies with its parent.
 
-It is a copy of a process that has loaded the module's libraries, where there is one (``tasks/warm.py``).
+It is a copy of a process that has loaded the module's libraries, where there is one (``tasks/runner/warm.py``).
 """
 
 import runpy
 import sys
 
-from tasks.lifeline import die_with_parent
-from tasks.warm import run_warm
+from rstar_core.machine.parent_death import die_with_parent
+from tasks.runner.warm import run_warm
 
 if __name__ == "__main__":
     die_with_parent()

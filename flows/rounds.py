@@ -24,7 +24,7 @@ from flows.servers import process
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
-from tasks.tracking import catch_up, log_recorded
+from tasks.runner.tracking import catch_up, log_recorded
 
 WARM_SOCKET = Path("run/warm.sock")  # relative: an address of a socket is short
 
@@ -103,12 +103,12 @@ def stop_if_stale(stages: Iterable[Stage]) -> None:
 @contextmanager
 def warm_copies(stages: Sequence[Stage], kept: Collection[str]) -> Iterator[dict[str, str]]:
     """The environment by which the stages find a process that has loaded their libraries, while there is one."""
-    from tasks.warm import SOCKET_VARIABLE
+    from tasks.runner.warm import SOCKET_VARIABLE
 
     if not any("-m tasks " in stage.command for stage in stages if stage.name not in kept):
         yield {}
         return
-    with process("warm", ["tasks.warm", str(WARM_SOCKET)], {}):
+    with process("warm", ["tasks.runner.warm", str(WARM_SOCKET)], {}):
         yield {SOCKET_VARIABLE: str(WARM_SOCKET)}
 
 
@@ -162,7 +162,7 @@ def push(environment: Mapping[str, str]) -> None:
 
 def put_on_store(round_id: str) -> None:
     """Release the round where the environment says so; a store that is away costs a warning, not the round."""
-    from tasks.releases import ADDRESS_VARIABLE, release
+    from tasks.commands.releases import ADDRESS_VARIABLE, release
 
     if address := os.environ.get(ADDRESS_VARIABLE):
         try:
@@ -174,7 +174,7 @@ def put_on_store(round_id: str) -> None:
 
 def open_tracking(round_id: str) -> dict[str, str]:
     """The environment by which the round's stages find its MLflow run; empty when tracking is away."""
-    from tasks.tracking import RUN_ID_VARIABLE, open_round
+    from tasks.runner.tracking import RUN_ID_VARIABLE, open_round
 
     run_id = open_round(round_id)
     return {RUN_ID_VARIABLE: run_id} if run_id else {}
@@ -182,7 +182,7 @@ def open_tracking(round_id: str) -> dict[str, str]:
 
 def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
     """A link from the flow run to the round's page in MLflow, where ``make ui`` has said which server shows it."""
-    from tasks.tracking import MLFLOW_URL_VARIABLE, RUN_ID_VARIABLE, page_of
+    from tasks.runner.tracking import MLFLOW_URL_VARIABLE, RUN_ID_VARIABLE, page_of
 
     server = os.environ.get(MLFLOW_URL_VARIABLE)
     if server and RUN_ID_VARIABLE in environment:
@@ -193,7 +193,7 @@ def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
 @contextmanager
 def closing_tracking(environment: Mapping[str, str]) -> Iterator[None]:
     """Say in MLflow how the round ended; of one that is interrupted, the next run says that it was killed."""
-    from tasks.tracking import RUN_ID_VARIABLE, close_round
+    from tasks.runner.tracking import RUN_ID_VARIABLE, close_round
 
     def close(status: str) -> None:
         if environment:

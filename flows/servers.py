@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flows.guarded import SERVER_VARIABLE, password
 from rstar_core.errors import UserError
-from rstar_core.ports import HOST, free_port
+from rstar_core.machine.ports import HOST, free_port
 
 Child = subprocess.Popen[bytes]
 STARTUP_SECONDS = 120  # the first start migrates an empty database: 20 s on a quiet machine

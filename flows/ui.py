@@ -15,8 +15,8 @@ from pathlib import Path
 from flows.guarded import CLIENT_VARIABLE, password
 from flows.servers import log_of, prefect_server, process, server
 from rstar_core.errors import UserError
-from rstar_core.ports import HOST, is_free
-from tasks.tracking import MLFLOW_URL_VARIABLE, page_of_runs
+from rstar_core.machine.ports import HOST, is_free
+from tasks.runner.tracking import MLFLOW_URL_VARIABLE, page_of_runs
 
 POOL = "rstar"
 PORTS = {"RSTAR_PREFECT_PORT": 4200, "RSTAR_MLFLOW_PORT": 5000}

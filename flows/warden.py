@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from tasks.lifeline import die_with_parent
+from rstar_core.machine.parent_death import die_with_parent
 
 _PATIENCE_SECONDS = 6
 

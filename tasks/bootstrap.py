@@ -19,20 +19,20 @@ from rstar_core.errors import UserError
 from rstar_core.io import digest, read_demonstrations, write_curve, write_pairs, write_sft_examples
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
-from rstar_core.policy.folder import load_named, save_policy, save_reference, source_of, train_on_examples
+from rstar_core.machine.threads import keep_threads_awake
+from rstar_core.policy.folder import load_named, save_policy, save_reference, source_of
 from rstar_core.policy.model import new_model
 from rstar_core.policy.tokenizer import train_tokenizer
-from rstar_core.policy.train import TrainingReport
 from rstar_core.policy.understanding import share_written
 from rstar_core.ppm.model import write_null_ppm
 from rstar_core.progress import Progress
 from rstar_core.publishing import publish_folder
+from rstar_core.reports.cards import DEMONSTRATION
 from rstar_core.sandbox.base import Sandbox, Status
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.seeds import derived_seed
-from rstar_core.threads import keep_threads_awake
+from rstar_core.training.sft import TrainingReport, train_on_examples
 from rstar_core.types import Demonstration, Problem, SftExample, Step, StepKind
-from tasks.cards import DEMONSTRATION
 
 NUM_NAMED = 3  # of the demonstrations that are left out
 

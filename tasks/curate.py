@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rstar_core.config import Curate, Seed
+from rstar_core.curation.pairs import final_pairs, is_final, node_pairs, split_by_problem
 from rstar_core.io import (
     LEDGER,
     digest,
@@ -20,12 +21,11 @@ from rstar_core.io import (
     write_pairs,
     write_sft_examples,
 )
-from rstar_core.ppm.pairs import final_pairs, is_final, node_pairs, split_by_problem
 from rstar_core.publishing import publish_folder
+from rstar_core.reports.cards import DEMONSTRATION, Difficulty, Facts, pairs_card, sft_card
 from rstar_core.seeds import derived_seed
 from rstar_core.shards import stream_trees
 from rstar_core.types import PreferencePair, Problem, SearchTree, SftExample, Step, Terminal, Trajectory
-from tasks.cards import DEMONSTRATION, Difficulty, Facts, pairs_card, sft_card
 
 Item = TypeVar("Item")
 

@@ -34,7 +34,7 @@ from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
 from rstar_core.types import Prediction, PreferencePair, Problem, Question, SearchTree, Trajectory
-from tasks.processes import helped, num_at_once, num_processes
+from tasks.runner.processes import helped, num_at_once, num_processes
 
 
 def evaluate(

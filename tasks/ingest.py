@@ -24,8 +24,8 @@ from rstar_core.problems.filters import Duplicate, Entry, Rejection, check_bad_f
 from rstar_core.problems.load import Loaded, load_source
 from rstar_core.progress import Progress
 from rstar_core.publishing import publish
+from rstar_core.reports.intake import intakes, report_facts, report_text
 from rstar_core.types import Demonstration
-from tasks.intake import intakes, report_facts, report_text
 
 PRECEDENCE: tuple[Split, ...] = ("benchmark", "demonstrations", "train")  # a held-out problem stays held out
 _NUM_SHOWN = 20

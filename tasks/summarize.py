@@ -10,7 +10,7 @@ from typing import Any
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
 from rstar_core.publishing import publish
-from tasks.markdown import aligned
+from rstar_core.reports.markdown import aligned
 
 Row = dict[str, Any]
 Rates = Mapping[str, float]  # shares within 0 and 1, by "all" and "level_<n>"

@@ -32,7 +32,7 @@ from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
 from rstar_core.shards import write_trees
 from rstar_core.types import Problem, SearchTree
-from tasks.processes import helped, num_at_once, num_processes
+from tasks.runner.processes import helped, num_at_once, num_processes
 
 REWARDS = {Verdict.EQUAL: 1.0, Verdict.DIFFERENT: -1.0, Verdict.UNDECIDED: 0.0}
 

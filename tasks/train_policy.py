@@ -10,8 +10,9 @@ from rstar_core.errors import UserError
 from rstar_core.io import read_sft_examples, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
-from rstar_core.policy.folder import load_base, save_policy, train_on_examples
-from rstar_core.threads import keep_threads_awake
+from rstar_core.machine.threads import keep_threads_awake
+from rstar_core.policy.folder import load_base, save_policy
+from rstar_core.training.sft import train_on_examples
 
 
 def train_policy(

@@ -14,16 +14,17 @@ from rstar_core.config import Round, Seed, TrainPpm
 from rstar_core.io import read_pairs, read_problems, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
+from rstar_core.machine.threads import keep_threads_awake
 from rstar_core.policy.model import load_model, load_tokenizer
-from rstar_core.policy.train import check_left_out
-from rstar_core.ppm import train
 from rstar_core.ppm.likelihood import log_probabilities
 from rstar_core.ppm.model import new_ppm, save_ppm, write_null_ppm
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes
 from rstar_core.publishing import publish_folder
-from rstar_core.threads import keep_threads_awake
+from rstar_core.training import preferences
+from rstar_core.training.preferences import PairAccuracy, PpmReport, num_pairs
+from rstar_core.training.sft import check_left_out
 from rstar_core.types import PreferencePair
-from tasks.processes import beside
+from tasks.runner.processes import beside
 
 
 def train_ppm(
@@ -62,24 +63,24 @@ def train_ppm(
         return _no_ppm(ppm, curve, validation_pairs)
     keep_threads_awake()
     nodes, validation = inputs.encode(train_pairs), inputs.encode(validation_pairs)
-    num_left_out = len(train_pairs) + len(validation_pairs) - train.num_pairs(nodes) - train.num_pairs(validation)
+    num_left_out = len(train_pairs) + len(validation_pairs) - num_pairs(nodes) - num_pairs(validation)
     if nodes:
         check_left_out(num_left_out, len(train_pairs) + len(validation_pairs), train_ppm.training)
     with control(inputs) as its_control:
         tokenizer, model = load_tokenizer(policy), inputs.new_ppm()
         with checkpoint_folder(inputs.key("train_ppm")) as scratch:
-            report = train.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
-            on_training = train.pair_accuracy(model, tokenizer.pad_token_id, some_of(nodes))
+            report = preferences.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
+            on_training = preferences.pair_accuracy(model, tokenizer.pad_token_id, some_of(nodes))
             ranker = policys_accuracy(inputs, validation)
             shuffled = its_control()
             with publish_folder(ppm) as folder:
                 save_ppm(model, tokenizer, folder)
             write_curve(curve, report.training.curve)
-    counts = {"num_validation_pairs": train.num_pairs(validation), "num_left_out": num_left_out}
+    counts = {"num_validation_pairs": num_pairs(validation), "num_left_out": num_left_out}
     return {**_metrics(report, on_training, ranker, shuffled), **counts}
 
 
-NOTHING = train.PairAccuracy(None, None, None)
+NOTHING = PairAccuracy(None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def some_of(nodes: Sequence[EncodedNode]) -> Sequence[EncodedNode]:
 
 
 @contextmanager
-def control(inputs: Inputs) -> Iterator[Callable[[], train.PairAccuracy]]:
+def control(inputs: Inputs) -> Iterator[Callable[[], PairAccuracy]]:
     """The accuracy of a PPM trained on shuffled labels, by a process beside this one; none if there is to be none.
 
     Two small trainings with a thread each take no longer than one with two.
@@ -133,29 +134,32 @@ def control(inputs: Inputs) -> Iterator[Callable[[], train.PairAccuracy]]:
         yield result
 
 
-def shuffled_accuracy(inputs: Inputs) -> train.PairAccuracy:
+def shuffled_accuracy(inputs: Inputs) -> PairAccuracy:
     """Of a PPM that had nothing to learn: what is above it is learnt. It is trained like the round's PPM."""
     train_nodes, validation = (inputs.encode(pairs) for pairs in inputs.read_pairs())
-    nodes = train.shuffled(train_nodes, inputs.params.control, inputs.seed)
+    nodes = preferences.shuffled(train_nodes, inputs.params.control, inputs.seed)
     with checkpoint_folder(inputs.key("train_ppm-control")) as scratch:
         tokenizer = load_tokenizer(inputs.policy)
-        return train.train_ppm(
+        return preferences.train_ppm(
             inputs.new_ppm(), tokenizer, nodes, validation, inputs.params, inputs.seed, scratch
         ).at_end
 
 
-def policys_accuracy(inputs: Inputs, nodes: Sequence[EncodedNode]) -> train.PairAccuracy:
+def policys_accuracy(inputs: Inputs, nodes: Sequence[EncodedNode]) -> PairAccuracy:
     """Of the likelihood that the round's policy gives to a text: how well it ranks the pairs of ``nodes``."""
     policy = load_model(inputs.policy, "float32").eval()
     pad_id = load_tokenizer(inputs.policy).pad_token_id
-    return train.ranking_accuracy(nodes, log_probabilities(policy, pad_id, nodes))
+    return preferences.ranking_accuracy(nodes, log_probabilities(policy, pad_id, nodes))
 
 
 # --- metrics --------------------------------------------------------------------------------------------------
 
 
 def _metrics(
-    report: train.PpmReport, on_training: train.PairAccuracy, policy: train.PairAccuracy, shuffled: train.PairAccuracy
+    report: PpmReport,
+    on_training: PairAccuracy,
+    policy: PairAccuracy,
+    shuffled: PairAccuracy,
 ) -> dict[str, Any]:
     training = report.training
     return {
@@ -170,7 +174,7 @@ def _metrics(
     }
 
 
-def _by_kind(name: str, accuracy: train.PairAccuracy) -> dict[str, float | None]:
+def _by_kind(name: str, accuracy: PairAccuracy) -> dict[str, float | None]:
     return {name: accuracy.all, f"{name}_step": accuracy.step, f"{name}_final": accuracy.final}
 
 

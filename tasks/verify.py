@@ -20,6 +20,7 @@ from rstar_core.answers.extract import extract
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import SandboxLimits, Verify
 from rstar_core.cot.grammar import render_step
+from rstar_core.curation.ledger import Entry, Kind, Suspect, ranked, report, suspect
 from rstar_core.errors import UserError
 from rstar_core.io import LEDGER, read_problems, write_table, write_trajectories
 from rstar_core.journal import Journal, open_journal
@@ -28,13 +29,12 @@ from rstar_core.journal.sharded import by_shard
 from rstar_core.metrics import majority_vote, share_by_level
 from rstar_core.progress import Progress
 from rstar_core.publishing import publish, publish_folder
+from rstar_core.reports.markdown import fenced
 from rstar_core.sandbox.base import Sandbox, Status
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.seeds import derived_seed
 from rstar_core.shards import stream_trees
 from rstar_core.types import Problem, SearchTree, Step, StepKind, Terminal, Trajectory
-from tasks.ledger import Entry, Kind, Suspect, ranked, report, suspect
-from tasks.markdown import fenced
 
 NUM_SAMPLES = 3
 WRONG = -1.0  # the reward

@@ -12,8 +12,8 @@ from rstar_core.config import Engine, Search
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.engines.capacity import max_batch_tokens, max_store_bytes
 from rstar_core.errors import UserError
+from rstar_core.machine.threads import let_threads_sleep
 from rstar_core.ppm.model import is_null_ppm, load_ppm
-from rstar_core.threads import let_threads_sleep
 
 
 class Models(Protocol):
@@ -54,9 +54,9 @@ class LocalModels:
     engine: Engine
 
     def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
-        from rstar_core.engines.decode import Sampling
-        from rstar_core.engines.kv import PrefixStore
-        from rstar_core.engines.local import LocalPolicy
+        from rstar_core.engines.local.decode import Sampling
+        from rstar_core.engines.local.kv import PrefixStore
+        from rstar_core.engines.local.policy import LocalPolicy
 
         sampling = Sampling(temperature, top_p, max_step_tokens)
         if self.exact is not None and top_p < 1:  # a nucleus has borders of its own, which only the exact model knows
@@ -71,8 +71,8 @@ class LocalModels:
     def guide(self, kind: Literal["terminal", "ppm"], ppm: Path) -> RewardEngine:
         if kind == "terminal":
             return ZeroReward()
-        from rstar_core.engines.kv import PrefixStore
-        from rstar_core.engines.local_reward import LocalReward
+        from rstar_core.engines.local.kv import PrefixStore
+        from rstar_core.engines.local.reward import LocalReward
 
         exact = load_ppm(ppm, "float64").eval() if self.exact is not None else None
         model = load_ppm(ppm, "float32" if exact else self.engine.dtype).eval()
@@ -98,8 +98,8 @@ def load_policy(folder: Path, engine: Engine) -> Models:
         case "local":
             return load_local(folder, engine)
         case "vllm":
-            from rstar_core.engines.machine import read_machine
-            from rstar_core.engines.vllm import VllmModels
+            from rstar_core.engines.served.machine import read_machine
+            from rstar_core.engines.served.vllm import VllmModels
 
             return VllmModels(folder, engine, read_machine())
         case _:
@@ -109,7 +109,7 @@ def load_policy(folder: Path, engine: Engine) -> Models:
 def load_local(folder: Path, engine: Engine) -> LocalModels:
     """As ``load_policy``, in this process."""
     let_threads_sleep()
-    from rstar_core.engines.kv import PrefixStore
+    from rstar_core.engines.local.kv import PrefixStore
     from rstar_core.policy.card import read_policy_card
     from rstar_core.policy.model import load_model, load_tokenizer
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rstar_core.ppm.pairs import is_final
+from rstar_core.curation.pairs import is_final
 from rstar_core.sandbox.base import Sandbox, Status
 from rstar_core.types import PreferencePair, Step, StepKind, Trajectory, TrueStates
 

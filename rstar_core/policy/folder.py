@@ -1,21 +1,17 @@
-"""Policy folders: made by training, and made from a base model that is weights or a reference to some."""
+"""Policy folders: weights, or a reference to weights that lie elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rstar_core.config import PretrainedModel, Training
+from rstar_core.config import PretrainedModel
 from rstar_core.errors import UserError
 from rstar_core.policy.card import ModelSource, Prompt, read_policy_card, write_policy_card
 from rstar_core.policy.model import load_model, load_tokenizer, save_model
 from rstar_core.policy.pretrained import load_pretrained, teach_markers
-from rstar_core.policy.rendering import encode_example
-from rstar_core.policy.train import TrainingReport, train_policy
 from rstar_core.publishing import publish_folder
-from rstar_core.types import SftExample
 
 
 def load_base(folder: Path) -> tuple[Any, Any, ModelSource]:
@@ -59,18 +55,6 @@ def weights_digest(model: Any) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         total.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return total.hexdigest()
-
-
-def train_on_examples(
-    model: Any, tokenizer: Any, examples: Sequence[SftExample], training: Training, seed: int, scratch: Path
-) -> TrainingReport:
-    """Fine-tune ``model`` in place; ``scratch`` holds checkpoints (``train_policy``).
-
-    Raises:
-        UserError: no example fits ``training.max_length``.
-    """
-    encoded = [encode_example(tokenizer, example.question, example.steps) for example in examples]
-    return train_policy(model, tokenizer, encoded, training, seed, scratch)
 
 
 def save_policy(policy: Path, model: Any, tokenizer: Any, base: ModelSource | None) -> None:

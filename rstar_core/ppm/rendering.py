@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rstar_core.curation.pairs import is_final
 from rstar_core.errors import UserError
 from rstar_core.policy.rendering import encode_example
-from rstar_core.ppm.pairs import is_final
 from rstar_core.types import PreferencePair, Question, Step
 
 

@@ -21,8 +21,8 @@ import yaml
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.engines.scripted import ScriptedPolicy, ScriptedReward
 from rstar_core.io import read_problems
+from rstar_core.machine.parent_death import die_with_parent
 from rstar_core.types import Question, Step
-from tasks.lifeline import die_with_parent
 from tests.unit.mcts.scripts import answer, end
 
 ROOT = Path(__file__).parents[2]

@@ -14,12 +14,10 @@ from tests.contract.imports import ROOT, files_of, has_code, imported_names, mod
 LAYERS = (
     (
         "rstar_core.types",
-        "rstar_core.environment",
         "rstar_core.errors",
-        "rstar_core.ports",
+        "rstar_core.machine",
         "rstar_core.progress",
         "rstar_core.seeds",
-        "rstar_core.threads",
     ),
     (
         "rstar_core.config",
@@ -38,24 +36,26 @@ LAYERS = (
         "rstar_core.engines.scripted",
     ),
     ("rstar_core.mcts",),
+    ("rstar_core.curation", "rstar_core.reports"),
     ("rstar_core.policy", "rstar_core.ppm"),
+    ("rstar_core.training",),
     ("rstar_core.engines",),
     ("rstar_core.evaluation",),
     ("tasks",),
     ("flows",),
 )
-MODELS = ("rstar_core.engines", "rstar_core.policy", "rstar_core.ppm")
+MODELS = ("rstar_core.engines", "rstar_core.policy", "rstar_core.ppm", "rstar_core.training")
 HOMES = {
     "torch": MODELS,
     "transformers": (*MODELS, "rstar_core.progress"),  # progress makes a callback for their trainers
-    "trl": ("rstar_core.policy", "rstar_core.ppm"),
-    "mlflow": ("tasks.tracking", "flows.guarded"),  # the second puts a guard before its server
+    "trl": ("rstar_core.training",),
+    "mlflow": ("tasks.runner.tracking", "flows.guarded"),  # the second puts a guard before its server
     "prefect": ("flows",),
 }
 # A package's own file is empty: what counts is each of its modules.
 LIGHT = (
     *sorted(module_name(file) for file in (ROOT / "rstar_core" / "mcts").glob("[a-z]*.py")),
-    *("flows.evolve", "tasks.stages", "tasks.tracking"),
+    *("flows.evolve", "tasks.runner.stages", "tasks.runner.tracking"),
 )
 
 each_file = pytest.mark.parametrize("file", project_files(), ids=module_name)

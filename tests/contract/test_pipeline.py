@@ -11,8 +11,8 @@ import pytest
 from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 
-from tasks.stages import flags_of, load_stage, sections_of
-from tasks.timings import FIRST_ROUND
+from tasks.runner.stages import flags_of, load_stage, sections_of
+from tasks.runner.timings import FIRST_ROUND
 from tests.contract.imports import ROOT, code_dependencies
 
 CODE = ("tasks", "rstar_core")

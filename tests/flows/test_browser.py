@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rstar_core.ports import free_port
+from rstar_core.machine.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")

@@ -13,7 +13,7 @@ import pytest
 
 from flows.healing import heal, heal_rwlock
 from rstar_core.errors import UserError
-from tasks.lock import read_lock
+from tasks.runner.lock import read_lock
 
 WHOLE = """schema: '2.0'
 stages:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STAGE = """
 import os, pathlib, time
-from tasks.lifeline import die_with_parent
+from rstar_core.machine.parent_death import die_with_parent
 die_with_parent()
 pathlib.Path("pid").write_text(str(os.getpid()))
 time.sleep(float(pathlib.Path("seconds").read_text()))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from flows.rounds import link_tracking
-from tasks.tracking import MLFLOW_URL_VARIABLE, RUN_ID_VARIABLE
+from tasks.runner.tracking import MLFLOW_URL_VARIABLE, RUN_ID_VARIABLE
 
 
 def test_the_link_leads_to_the_rounds_run(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, str]] = []
     monkeypatch.setattr("flows.rounds.create_link_artifact", lambda **fields: made.append(fields))
-    monkeypatch.setattr("tasks.tracking.page_of", lambda run_id: f"#/experiments/1/runs/{run_id}")
+    monkeypatch.setattr("tasks.runner.tracking.page_of", lambda run_id: f"#/experiments/1/runs/{run_id}")
     link_tracking("r1", {RUN_ID_VARIABLE: "abc"})
     assert made == [], "no server shows it"
     monkeypatch.setenv(MLFLOW_URL_VARIABLE, "http://127.0.0.1:5000")

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from rstar_core.ports import free_port
+from rstar_core.machine.ports import free_port
 
 KEY, SECRET = "key-of-a-test", "secret-of-a-test"
 

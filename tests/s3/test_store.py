@@ -11,7 +11,7 @@ import pytest
 
 from rstar_core.errors import UserError
 from rstar_core.problems.files import read_rows
-from tasks.releases import MANIFEST, fetch, release
+from tasks.commands.releases import MANIFEST, fetch, release
 from tests.s3.conftest import Flaky, Store
 
 ROWS = [{"problem": f"What is {number} + 1?", "answer": str(number + 1)} for number in range(50)]
@@ -95,7 +95,7 @@ def test_an_interrupted_release_is_not_seen(
     before = contents(round_folder)
     (round_folder / "summary.json").write_text('{"rounds": []}')
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.releases.json_bytes", cut_off)
+        patch.setattr("tasks.commands.releases.json_bytes", cut_off)
         with pytest.raises(UserError, match="cut off"):
             release("r1", ADDRESS)
     fetch("r1", ADDRESS, tmp_path / "copy")

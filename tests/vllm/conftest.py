@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from rstar_core.config import Engine, Params, load_params
-from rstar_core.engines.machine import Machine, read_machine
-from rstar_core.engines.vllm import VllmModels
+from rstar_core.engines.served.machine import Machine, read_machine
+from rstar_core.engines.served.vllm import VllmModels
 from rstar_core.io import read_problems
 from rstar_core.policy.model import load_tokenizer
 from rstar_core.ppm.model import new_ppm, save_ppm

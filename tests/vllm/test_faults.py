@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from rstar_core.engines.base import ZeroReward
-from rstar_core.engines.machine import Machine
-from rstar_core.engines.servers import Server
-from rstar_core.engines.vllm import VllmModels
+from rstar_core.engines.served.machine import Machine
+from rstar_core.engines.served.servers import Server
+from rstar_core.engines.served.vllm import VllmModels
 from rstar_core.errors import UserError
 from rstar_core.mcts.scheduler import Job, grow_trees
 from rstar_core.mcts.search import Budget, Parts

@@ -13,9 +13,9 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from rstar_core.engines.decode import Decoder, Request, Sampling
-from rstar_core.engines.encoding import Prompt
-from rstar_core.engines.kv import PrefixStore
+from rstar_core.engines.local.decode import Decoder, Request, Sampling
+from rstar_core.engines.local.encoding import Prompt
+from rstar_core.engines.local.kv import PrefixStore
 from tests.unit.engines.tiny import next_distribution, nucleus, sampled_alone, watched_passes
 
 STOPS = range(0, 64, 9)  # a candidate meets one in every nine tokens or so

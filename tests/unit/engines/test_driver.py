@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rstar_core.engines.driver import Driver
+from rstar_core.engines.local.driver import Driver
 
 
 class Kitchen:

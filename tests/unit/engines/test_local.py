@@ -12,10 +12,10 @@ import torch
 
 from rstar_core.cot.grammar import STOPS
 from rstar_core.cot.prompt import zero_shot
-from rstar_core.engines.decode import Sampling
-from rstar_core.engines.encoding import encoder
-from rstar_core.engines.kv import PrefixStore
-from rstar_core.engines.local import LocalPolicy
+from rstar_core.engines.local.decode import Sampling
+from rstar_core.engines.local.encoding import encoder
+from rstar_core.engines.local.kv import PrefixStore
+from rstar_core.engines.local.policy import LocalPolicy
 from rstar_core.errors import UserError
 from rstar_core.policy.rendering import encode_prompt
 from rstar_core.types import Candidate, Question, Step

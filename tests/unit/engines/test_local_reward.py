@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from rstar_core.engines.kv import PrefixStore
-from rstar_core.engines.local_reward import LocalReward
+from rstar_core.engines.local.kv import PrefixStore
+from rstar_core.engines.local.reward import LocalReward
 from rstar_core.errors import UserError
 from rstar_core.ppm.model import score_batch
 from rstar_core.ppm.rendering import encode_steps

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from rstar_core.engines import process as process_module
-from rstar_core.engines import servers as servers_module
-from rstar_core.engines.process import ServerProcess
-from rstar_core.engines.servers import PromptTooLong, Replicas, Server
+from rstar_core.engines.served import process as process_module
+from rstar_core.engines.served import servers as servers_module
+from rstar_core.engines.served.process import ServerProcess
+from rstar_core.engines.served.servers import PromptTooLong, Replicas, Server
 from rstar_core.errors import UserError
-from rstar_core.ports import free_port
+from rstar_core.machine.ports import free_port
 from tests.unit.engines.fake_server import MODEL, Behaviour, FakeServer, cut_off, failing, hanging
 
 BODY = {"model": MODEL, "prompt": [1], "n": 2, "seed": 5}

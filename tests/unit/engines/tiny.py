@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from rstar_core.engines.decode import Sampling
-from rstar_core.engines.kv import KvBuffer
+from rstar_core.engines.local.decode import Sampling
+from rstar_core.engines.local.kv import KvBuffer
 from rstar_core.types import Question, Step, StepKind
 
 QUESTIONS = [Question(str(number), "Add " + " and ".join(map(str, range(number + 2))) + ".") for number in range(5)]

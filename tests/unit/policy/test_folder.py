@@ -17,10 +17,10 @@ from rstar_core.policy.folder import (
     save_policy,
     save_reference,
     source_of,
-    train_on_examples,
     weights_digest,
 )
 from rstar_core.policy.pretrained import load_pretrained
+from rstar_core.training.sft import train_on_examples
 from tests.unit.policy.tiny import EXAMPLES, TRAINING, make_plain
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from rstar_core.config import Params, load_params
+from rstar_core.curation.pairs import split_by_problem
 from rstar_core.errors import UserError
 from rstar_core.io import write_pairs, write_problems, write_trajectories
 from rstar_core.policy.model import load_tokenizer
 from rstar_core.ppm.model import new_ppm, save_ppm
-from rstar_core.ppm.pairs import split_by_problem
 from rstar_core.publishing import publish_folder
 from rstar_core.shards import write_trees
 from rstar_core.types import Node, PreferencePair, Problem, SearchTree, Step, StepKind, Terminal, Trajectory
-from tasks.ablate import ablate, table
+from tasks.commands.ablate import ablate, table
 
 ROOT = Path(__file__).parents[3]
 PROBLEMS = [Problem(f"p{number}", "What is 2 + 3?", "5", 1, "toy", "MIT") for number in range(20)]

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from rstar_core.ppm.loss import mean_scores, pair_weights, preference_loss
 from rstar_core.ppm.model import score_of_logits
-from rstar_core.ppm.train import collate
+from rstar_core.training.loss import mean_scores, pair_weights, preference_loss
+from rstar_core.training.preferences import collate
 
 
 def by_hand(logits: list[list[float]], num_positives: list[int]) -> float:

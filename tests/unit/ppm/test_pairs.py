@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstar_core.ppm.pairs import final_pairs, node_pairs, split_by_problem
+from rstar_core.curation.pairs import final_pairs, node_pairs, split_by_problem
 from rstar_core.types import Node, PreferencePair, SearchTree, Step, StepKind, Terminal, Trajectory
 
 

@@ -38,8 +38,8 @@ from rstar_core.types import (
     Trajectory,
 )
 from tasks.__main__ import main
-from tasks.consistency import check_all
-from tasks.lock import dvc_md5
+from tasks.commands.consistency import check_all
+from tasks.runner.lock import dvc_md5
 
 WHOLE = "checked: 3 outputs, 2 inputs, 1 shards, 2 lineage, 0 checkpoints, 0 metrics, 0 tracking; faults: 0\n"
 STEP = Step(StepKind.ANSWER, "1")
@@ -72,7 +72,7 @@ def make(*trees: SearchTree, found: Trajectory = FOUND) -> None:
 @pytest.fixture(autouse=True)
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tasks.consistency.compare", lambda: iter(()))
+    monkeypatch.setattr("tasks.commands.consistency.compare", lambda: iter(()))
     monkeypatch.setattr("tasks.__main__.die_with_parent", lambda: None)
     return tmp_path
 
@@ -160,7 +160,7 @@ def checkpoint(folder: str, base: ModelSource | None = None, *, content: bytes |
 def test_a_checkpoint_without_readable_weights_or_of_another_base_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     make(TREE)
     Path("artifacts/base").mkdir()
-    monkeypatch.setattr("tasks.lineage._digest_of", lambda base: "b4")
+    monkeypatch.setattr("tasks.commands.lineage._digest_of", lambda base: "b4")
     checkpoint("artifacts/r0/policy")
     checkpoint("artifacts/r1/policy", ModelSource("artifacts/base", sha256="b4"))
     checkpoint("artifacts/r2/policy", ModelSource("artifacts/base", sha256="b5"))

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rstar_core.errors import UserError
-from tasks import room
-from tasks.ending import SECONDS
+from tasks.runner import room
+from tasks.runner.ending import SECONDS
 
 ROOT = Path(__file__).parents[3]
 POLITE = "import time; print('ready', flush=True); time.sleep(60)"
@@ -35,7 +35,7 @@ while True:
 def test_it_ends_in_time_with_a_code_and_a_line(number: signal.Signals, work: str) -> None:
     code = f"""
 import sys
-from tasks.ending import end_in_time, say_ended
+from tasks.runner.ending import end_in_time, say_ended
 end_in_time("go on")
 try:
     exec({work!r})

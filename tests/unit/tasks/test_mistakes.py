@@ -233,7 +233,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tasks.__main__.die_with_parent", void)
-    monkeypatch.setattr("tasks.tracking.log_stage", lambda run: pytest.fail("the stage went through"))
+    monkeypatch.setattr("tasks.runner.tracking.log_stage", lambda run: pytest.fail("the stage went through"))
     yield tmp_path
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from rstar_core.config import Engine
 from rstar_core.errors import UserError
-from tasks.processes import LOG, PROCESSES_VARIABLE, beside, helped, num_processes
+from tasks.runner.processes import LOG, PROCESSES_VARIABLE, beside, helped, num_processes
 
 LOCAL = Engine.model_validate({"kind": "local", "dtype": "float64"})
 

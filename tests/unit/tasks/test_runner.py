@@ -12,7 +12,7 @@ import pytest
 
 import tasks
 from tasks.__main__ import main
-from tasks.lock import dvc_md5
+from tasks.runner.lock import dvc_md5
 
 ROOT = Path(__file__).parents[3]
 STAGE = '''
@@ -39,7 +39,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (stages / "paint.py").write_text(STAGE)
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(stages)])
     monkeypatch.delitem(sys.modules, "tasks.paint", raising=False)
-    monkeypatch.setattr("tasks.tracking.log_stage", lambda run: None)
+    monkeypatch.setattr("tasks.runner.tracking.log_stage", lambda run: None)
     monkeypatch.setattr("tasks.__main__.die_with_parent", lambda: None)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

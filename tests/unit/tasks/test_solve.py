@@ -34,9 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "artifacts" / name / "policy").mkdir(parents=True)
         (tmp_path / "artifacts" / name / "ppm").mkdir()
         write_json(tmp_path / "artifacts" / name / "summary.json", {"rounds": rows})
-    monkeypatch.setattr("tasks.solve.open_sandbox", ToyBox)
-    monkeypatch.setattr("tasks.solve.GraderSandbox", lambda: ToyBox(LIMITS))
-    monkeypatch.setattr("tasks.solve.has_ppm", lambda path: not (path / "null").exists())
+    monkeypatch.setattr("tasks.commands.solve.open_sandbox", ToyBox)
+    monkeypatch.setattr("tasks.commands.solve.GraderSandbox", lambda: ToyBox(LIMITS))
+    monkeypatch.setattr("tasks.commands.solve.has_ppm", lambda path: not (path / "null").exists())
     return tmp_path
 
 
@@ -56,7 +56,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         alone = OneByOne({key: ["4"] for key in keys})
         return AnyPpm(alone, OneByOne(dict.fromkeys(keys, FLAT + TREES)), ScriptedReward(score))
 
-    monkeypatch.setattr("tasks.solve.load_policy", load)
+    monkeypatch.setattr("tasks.commands.solve.load_policy", load)
     return found
 
 
@@ -112,7 +112,7 @@ def test_a_round_without_a_ppm_has_the_policy_alone(
 def test_what_a_model_writes_does_not_steer_the_terminal(
     folder: Path, loaded: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tasks.solve import _plain
+    from tasks.commands.solve import _plain
 
     assert _plain("a\x1b[2Jb\nc\t\x07") == "a�[2Jb\nc\t�"
 

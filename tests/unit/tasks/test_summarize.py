@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstar_core.errors import UserError
-from tasks.markdown import aligned
+from rstar_core.reports.markdown import aligned
 from tasks.summarize import draw_figure, percent, short_number, spread, summarize
 
 EVALUATE = {

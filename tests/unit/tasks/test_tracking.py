@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import tracking
-from tasks.lock import dvc_md5
-from tasks.tracking import (
+from tasks.runner import tracking
+from tasks.runner.lock import dvc_md5
+from tasks.runner.tracking import (
     StageRun,
     best_round,
     close_round,

@@ -14,9 +14,9 @@ from rstar_core.config import SandboxLimits, Verify
 from rstar_core.errors import UserError
 from rstar_core.io import LEDGER, digest, read_table, read_trajectories, write_problems
 from rstar_core.journal import ROOT_VARIABLE
+from rstar_core.reports.markdown import fenced
 from rstar_core.shards import write_trees
 from rstar_core.types import Node, Problem, SearchTree, Step, StepKind, Terminal, Trajectory
-from tasks.markdown import fenced
 from tasks.verify import _SecondLook, claims_of, samples, select_claims, verify
 
 LIMITS = SandboxLimits(wall_seconds=60.0, cpu_seconds=5, memory_mib=256, max_output_chars=200)

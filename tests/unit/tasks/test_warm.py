@@ -14,13 +14,14 @@ import dvc
 import psutil
 import pytest
 
-from tasks.warm import SOCKET_VARIABLE
+from tasks.runner.warm import SOCKET_VARIABLE
 
 ROOT = Path(__file__).parents[3]
 # No library need be loaded to see copies being made; a command "wait" tells its pid and waits to be ended.
 SERVER = """
 import os, pathlib, time
-from tasks import __main__, warm
+from tasks import __main__
+from tasks.runner import warm
 warm.LIBRARIES = ()
 def wait(argv):
     "Wait."

@@ -1,0 +1,281 @@
+"""``python -m tasks solve "…"``: ask a trained round a question, and watch it search."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rstar_core.answers.equivalence import Grader, Verdict
+from rstar_core.answers.warm import GraderSandbox
+from rstar_core.config import Params, load_params
+from rstar_core.engines.load import has_ppm, load_policy
+from rstar_core.errors import UserError
+from rstar_core.evaluation.methods import GREEDY, SYSTEM, Method, methods
+from rstar_core.evaluation.solving import Found, Growing, answers, find
+from rstar_core.io import read_json
+from rstar_core.mcts.tree import ROOT, Tree
+from rstar_core.problems.identity import problem_id
+from rstar_core.sandbox.load import open_sandbox
+from rstar_core.types import Question, SearchTree, Step, Terminal
+from tasks.commands.workspace import ARTIFACTS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+MAX_CHARS = 20_000  # of a question
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, and its answer where the user gave one: it is looked at when all searches have ended."""
+
+    question: Question
+    truth: str | None
+
+
+def solve(given: argparse.Namespace) -> None:
+    """Answer what the command line (``tasks/__main__.py``) asks.
+
+    Raises:
+        UserError: there is no such round, or no question.
+    """
+    params = load_params()
+    round_id = _round(given.round)
+    asked = list(_questions(given))
+    evaluate = params.evaluate.model_copy(update={"num_trees": given.num_trees or params.evaluate.num_trees})
+    its = params.model_copy(update={"evaluate": evaluate})
+    asyncio.run(_solve_all(asked, ARTIFACTS / round_id, its, given.json))
+
+
+def _round(name: str) -> str:
+    """The round that is asked for: ``best`` is the one of the best accuracy on all held-out problems.
+
+    Raises:
+        UserError: it has not run.
+    """
+    there = {path.parent.name: path for path in ARTIFACTS.glob("*/policy")}
+    if not there:
+        raise UserError("no round has run here; make evolve first")
+    if name == "best":
+        from tasks.runner.tracking import best_round
+
+        summaries = [read_json(path) for path in ARTIFACTS.glob("*/summary.json")]
+        rows: list[dict[str, Any]] = max((one["rounds"] for one in summaries), key=len, default=[])
+        name = best_round(rows) if rows else sorted(there)[-1]
+    if name not in there:
+        raise UserError(f"round '{name}' has no policy here; there are: {', '.join(sorted(there))}")
+    return name
+
+
+def _questions(given: argparse.Namespace) -> Iterator[Asked]:
+    if given.jsonl:
+        if given.question or given.answer:
+            raise UserError("--jsonl has questions and answers of its own; leave out the question and --answer")
+        yield from _rows(given.jsonl)
+        return
+    text = given.question
+    if text is None:
+        text = "" if sys.stdin.isatty() else sys.stdin.read()
+    yield _asked(text, given.answer)
+
+
+def _rows(path: Path) -> Iterator[Asked]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            text = row.get("problem") or row["question"]
+            yield _asked(str(text), None if row.get("answer") is None else str(row["answer"]))
+        except (ValueError, KeyError, AttributeError):
+            raise UserError(f"{path}:{number}: not a JSON object with 'problem' or 'question'") from None
+
+
+def _asked(text: str, truth: str | None) -> Asked:
+    text = text.strip()
+    if not text:
+        raise UserError('no question; give one: rstar solve "What is 7 * 8?"')
+    if len(text) > MAX_CHARS:
+        raise UserError(f"the question has {len(text)} characters; at most {MAX_CHARS}")
+    return Asked(Question(problem_id(text), text), truth)
+
+
+# --- solving --------------------------------------------------------------------------------------------------
+
+
+async def _solve_all(asked: Sequence[Asked], folder: Path, params: Params, is_json: bool) -> None:
+    """Load the round once, then answer one question after the other."""
+    from rich.console import Console
+
+    console = Console(stderr=is_json, highlight=False)
+    ppm = folder / "ppm" if has_ppm(folder / "ppm") else None
+    console.print(f"{folder.name}: policy" + (" and PPM" if ppm else ", no PPM: the policy alone"), style="dim")
+    models = load_policy(folder / "policy", params.engine)
+    its_methods = methods(models, ppm, params.search, params.evaluate)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(models)
+        sandbox = await stack.enter_async_context(open_sandbox(params.sandbox))
+        grader = Grader(await stack.enter_async_context(GraderSandbox()))
+        for one in asked:
+            found = await _watched(one.question, its_methods, sandbox, grader, params.seed, console)
+            verdicts = await _verdicts(found, one.truth, grader)
+            if is_json:
+                print(json.dumps(_row(one, found, verdicts), ensure_ascii=False), flush=True)
+            else:
+                _show(console, one, found, verdicts)
+
+
+async def _watched(
+    question: Question, its_methods: Sequence[Method], sandbox: Any, grader: Grader, seed: int, console: Console
+) -> list[Found]:
+    """What each method found; on a terminal its trees are shown while they grow."""
+    from rich.live import Live
+
+    found: list[Found] = []
+    if console.is_terminal:
+        console.print(_plain(question.text), style="bold")
+    for method in its_methods:
+        growing = Growing(method)
+        work = asyncio.ensure_future(find(question, growing, sandbox, grader, seed))
+        with Live(console=console, transient=True, auto_refresh=False) as live:
+            while not work.done():
+                if console.is_terminal:
+                    live.update(_growing_view(growing, console.height), refresh=True)
+                await asyncio.wait([work], timeout=0.1)
+        found.append(await work)
+    return found
+
+
+async def _verdicts(found: Sequence[Found], truth: str | None, grader: Grader) -> dict[str, str]:
+    """By way of answering, where the user knows the answer."""
+    if truth is None:
+        return {}
+    chosen = {one.way: one.chosen for its in found for one in answers(its)}
+    return {
+        way: await grader.verdict(truth, one.answer) if one and one.answer else Verdict.DIFFERENT
+        for way, one in chosen.items()
+    }
+
+
+# --- showing --------------------------------------------------------------------------------------------------
+
+
+def _show(console: Console, asked: Asked, found: Sequence[Found], verdicts: dict[str, str]) -> None:
+    if not console.is_terminal:
+        console.print(_plain(asked.question.text), style="bold")
+    best = found[-1]
+    chosen = answers(best)[0].chosen
+    if chosen is not None:
+        console.print(_solution_view(best, chosen.tree_index, chosen.leaf))
+    console.print(_table(found, verdicts))
+
+
+def _table(found: Sequence[Found], verdicts: dict[str, str]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("way", "answer", "vote", "trees", "tokens", "seconds", *(["verdict"] if verdicts else [])):
+        table.add_column(name, justify="left" if name in ("way", "answer", "verdict") else "right")
+    for its in found:
+        for number, one in enumerate(answers(its)):
+            answer = _plain(one.chosen.answer or "") if one.chosen else "none"
+            share = f"{one.share:.0%}" if one.share is not None else ""
+            costs = ["", "", ""] if number else [str(len(its.trees)), str(its.num_tokens), f"{its.seconds:.1f}"]
+            table.add_row(one.way, answer, share, *costs, *([verdicts[one.way]] if verdicts else []))
+    return table
+
+
+def _solution_view(found: Found, tree_index: int, leaf: int) -> Any:
+    """The chosen solution, step by step, with what its code printed and what the PPM thinks of it."""
+    from rich.console import Group
+    from rich.text import Text
+
+    tree = found.trees[tree_index]
+    lines = [Text(f"the solution of {found.method.name}, tree {tree_index + 1} of {len(found.trees)}", style="dim")]
+    for index in tree.path(leaf):
+        node = tree.nodes[index]
+        if node.step is None:
+            continue
+        score = f"  {node.prior_value:+.2f}" if found.method.name == SYSTEM else ""
+        body, *rest = _plain(node.step.body).splitlines() or [""]
+        lines.append(Text.assemble(("  " + body, "cyan"), (score, "dim")))
+        lines += [Text(f"  {line}") for line in rest]
+        lines += [Text(f"    -> {line}", style="green") for line in _plain(node.step.output).splitlines()]
+    return Group(*lines)
+
+
+def _growing_view(growing: Growing, height: int) -> Any:
+    """The trees as they stand, as much of them as the terminal has lines for."""
+    from rich.text import Text
+    from rich.tree import Tree as View
+
+    done = sum(tree.num_rollouts for tree in growing.trees)
+    head = f"{growing.method.name}: {done} rollouts, {growing.num_tokens} tokens"
+    view = View(Text(head, style="bold"))
+    room = max(4, height - 6)
+    for number, tree in enumerate(growing.trees, start=1):
+        if room <= 0:
+            break
+        branch = view.add(Text(f"tree {number}", style="dim"))
+        room -= 1 + _add_children(branch, tree, ROOT, room - 1)
+    return view
+
+
+def _add_children(view: Any, tree: Tree, index: int, room: int) -> int:
+    """Add a node's children, the most visited first, within ``room`` lines; how many lines that took."""
+    from rich.text import Text
+
+    used = 0
+    for child in sorted(tree[index].children, key=lambda one: -tree[one].visit_count):
+        if used >= room:
+            break
+        node = tree[child]
+        first = (_plain(node.step.body).splitlines() or [""])[0] if node.step else ""
+        q_value = node.value_sum / node.visit_count if node.visit_count else node.value_sum
+        style = "green" if node.terminal is Terminal.ANSWERED else "red" if node.terminal else ""
+        text = Text.assemble((first[:80], style), (f"  N {node.visit_count}  Q {q_value:+.2f}", "dim"))
+        used += 1 + _add_children(view.add(text), tree, child, room - used - 1)
+    return used
+
+
+def _row(asked: Asked, found: Sequence[Found], verdicts: dict[str, str]) -> dict[str, Any]:
+    return {
+        "problem": asked.question.text,
+        **({"answer": asked.truth} if asked.truth is not None else {}),
+        "methods": [
+            {
+                "way": one.way,
+                "answer": one.chosen.answer if one.chosen else None,
+                "share": one.share,
+                "steps": _steps(its.trees[one.chosen.tree_index], one.chosen.leaf) if one.chosen else [],
+                "scores": list(one.chosen.scores) if one.chosen and its.method.name != GREEDY else [],
+                "num_tokens": its.num_tokens,
+                "seconds": round(its.seconds, 3),
+                **({"verdict": verdicts[one.way]} if verdicts else {}),
+            }
+            for its in found
+            for one in answers(its)
+        ],
+    }
+
+
+def _steps(tree: SearchTree, leaf: int) -> list[dict[str, str]]:
+    def row(step: Step) -> dict[str, str]:
+        return {"kind": step.kind, "body": step.body, "output": step.output}
+
+    return [row(step) for step in tree.steps(leaf)]
+
+
+def _plain(text: str) -> str:
+    """Without what would steer the terminal: a model wrote it."""
+    return "".join(one if one in "\n\t" or one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
