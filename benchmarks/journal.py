@@ -29,9 +29,9 @@ from rstar_core.journal.folder import FolderJournal
 from rstar_core.journal.key import JournalKey
 from rstar_core.mcts.scheduler import Job, grow
 from rstar_core.mcts.search import Budget, Parts
+from rstar_core.mcts.synthesis import budget_of, truths_judge
 from rstar_core.sandbox.broker import ForkSandbox
 from rstar_core.types import Problem, Question
-from tasks.synthesize import budget_of, truths_judge
 from tests.unit.mcts.scripts import ToySandbox, answer, code, end, truth
 
 KEY = JournalKey("benchmark", "r1", {}, {}, "")

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rstar_core.answers.equivalence import Grader, Verdict
-from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import Bootstrap, FewShot, Finetune, FromScratch, SandboxLimits, Seed
-from rstar_core.cot.grammar import answer_step
 from rstar_core.cot.prompt import zero_shot
+from rstar_core.curation.demonstrations import Checked, check_demonstrations
 from rstar_core.errors import UserError
 from rstar_core.io import digest, read_demonstrations, write_curve, write_pairs, write_sft_examples
 from rstar_core.journal.checkpoints import checkpoint_folder
@@ -25,14 +23,10 @@ from rstar_core.policy.model import new_model
 from rstar_core.policy.tokenizer import train_tokenizer
 from rstar_core.policy.understanding import share_written
 from rstar_core.ppm.model import write_null_ppm
-from rstar_core.progress import Progress
 from rstar_core.publishing import publish_folder
-from rstar_core.reports.cards import DEMONSTRATION
-from rstar_core.sandbox.base import Sandbox, Status
-from rstar_core.sandbox.load import open_sandbox
 from rstar_core.seeds import derived_seed
 from rstar_core.training.sft import TrainingReport, train_on_examples
-from rstar_core.types import Demonstration, Problem, SftExample, Step, StepKind
+from rstar_core.types import SftExample
 
 NUM_NAMED = 3  # of the demonstrations that are left out
 
@@ -45,15 +39,6 @@ class Trained:
     vocab_size: int
     report: TrainingReport
     written_apart: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A demonstration after its program was run: an example, or why it is none."""
-
-    problem: Problem
-    example: SftExample | None
-    doubt: str = ""
 
 
 def bootstrap(
@@ -87,7 +72,7 @@ def bootstrap(
         UserError: an input is missing or unreadable, or a recipe that trains has no example, or none that fits, or r0
             has understood less than it must (``min_written_apart``).
     """
-    checked, level = asyncio.run(check_all(read_demonstrations(demonstrations), sandbox))
+    checked, level = asyncio.run(check_demonstrations(read_demonstrations(demonstrations), sandbox))
     report_left_out(checked)
     every = [one.example for one in checked if one.example is not None]
     apart = kept_apart(every, bootstrap, seed)
@@ -129,42 +114,6 @@ def _training_metrics(trained: Trained | None, num_sft: int) -> dict[str, Any]:
     }
 
 
-# --- demonstrations -------------------------------------------------------------------------------------------
-
-
-async def check_all(demonstrations: Sequence[Demonstration], limits: SandboxLimits) -> tuple[list[Checked], str]:
-    """Every demonstration, run; in their order. And the isolation that they ran under, empty if none ran."""
-    if not demonstrations:
-        return [], ""
-    progress = Progress("demonstrations", len(demonstrations), "programs")
-    async with open_sandbox(limits) as box, GraderSandbox() as graders:
-        grader = Grader(graders)
-
-        async def work(demonstration: Demonstration) -> Checked:
-            checked = await check(demonstration, box, grader)
-            progress.advance()
-            return checked
-
-        return await asyncio.gather(*map(work, demonstrations)), box.level
-
-
-async def check(demonstration: Demonstration, box: Sandbox, grader: Grader) -> Checked:
-    """The demonstration as an example, if what its last step prints is the answer."""
-    problem, code = demonstration.problem, demonstration.code_steps
-    last = await box.run(code[:-1], code[-1], problem.id)
-    if last.status is not Status.OK:
-        return Checked(problem, None, last.error or str(last.status))
-    if await grader.verdict(problem.answer, last.stdout.strip(), problem.allowed) is not Verdict.EQUAL:
-        return Checked(problem, None, f"prints {last.stdout.strip()!r}, the answer is {problem.answer!r}")
-    # Most programs print at their end alone, so most earlier steps need no run of their own.
-    earlier = [
-        Step(StepKind.CODE, body, (await box.run(code[:number], body, problem.id)).stdout if "print" in body else "")
-        for number, body in enumerate(code[:-1])
-    ]
-    steps = (*earlier, Step(StepKind.CODE_END, code[-1], last.stdout), answer_step(problem.answer))
-    return Checked(problem, SftExample(problem.question, steps, DEMONSTRATION, 1.0))
-
-
 def report_left_out(checked: Sequence[Checked]) -> None:
     left_out = [one for one in checked if one.example is None]
     if left_out:
@@ -187,9 +136,6 @@ def kept_apart(examples: Sequence[SftExample], bootstrap: Bootstrap, seed: int) 
         return []
     share = bootstrap.model.kept_apart
     return [one for one in examples if derived_seed(seed, "kept apart", one.question.id) < share * 2**63]
-
-
-# --- models ---------------------------------------------------------------------------------------------------
 
 
 def make_models(
@@ -251,9 +197,6 @@ def train(
             "understood the others. More demonstrations help most (num_per_level), then more epochs, then another seed"
         )
     return Trained(model.num_parameters(), len(tokenizer), report, written)
-
-
-# --- data sets ------------------------------------------------------------------------------------------------
 
 
 def write_no_pairs(pairs: Path) -> None:

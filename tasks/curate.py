@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rstar_core.config import Curate, Seed
-from rstar_core.curation.pairs import final_pairs, is_final, node_pairs, split_by_problem
+from rstar_core.curation.evidence import Difficulty, difficulty, read_evidence
+from rstar_core.curation.mix import DEMONSTRATION, mix_examples, mix_pairs, split
+from rstar_core.curation.pairs import is_final, split_by_problem
 from rstar_core.io import (
-    LEDGER,
     digest,
     read_pairs,
     read_problems,
     read_sft_examples,
-    read_table,
-    read_trajectories,
     write_pairs,
     write_sft_examples,
 )
 from rstar_core.publishing import publish_folder
-from rstar_core.reports.cards import DEMONSTRATION, Difficulty, Facts, pairs_card, sft_card
-from rstar_core.seeds import derived_seed
-from rstar_core.shards import stream_trees
-from rstar_core.types import PreferencePair, Problem, SearchTree, SftExample, Step, Terminal, Trajectory
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a round says of one problem: verified trajectories, and trees with the verdicts on their leaves."""
-
-    trajectories: Sequence[Trajectory]
-    judged_trees: Sequence[tuple[SearchTree, dict[int, bool]]]
+from rstar_core.reports.cards import Facts, pairs_card, sft_card
+from rstar_core.types import PreferencePair, SftExample
 
 
 def curate(
@@ -112,167 +98,3 @@ def _metrics(
         "num_validation_pairs": len(validation),
         **{f"num_{name}": difficulties[name] for name in Difficulty},
     }
-
-
-# --- evidence -------------------------------------------------------------------------------------------------
-
-
-def read_evidence(problems: Iterable[Problem], trees: Path, trajectories: Path) -> dict[str, Evidence]:
-    """The evidence on every problem, in the problems' order; empty where there is none."""
-    grown = _grouped(stream_trees(trees), lambda tree: tree.problem_id)
-    verified = _grouped(read_trajectories(trajectories / "trajectories.parquet"), lambda one: one.problem_id)
-    ledger = read_table(trajectories / "ledger.parquet", LEDGER)
-    doubted = {(row["problem_id"], row["tree_index"], row["leaf"]) for row in ledger}
-    return {problem.id: weigh(grown.get(problem.id, []), verified.get(problem.id, []), doubted) for problem in problems}
-
-
-def weigh(
-    trees: Sequence[SearchTree], trajectories: Sequence[Trajectory], doubted: Collection[tuple[str, int, int]]
-) -> Evidence:
-    """The evidence on one problem. ``doubted`` are (problem, tree, leaf) whose verdict did not stand."""
-    verified = {one.steps: one.is_correct for one in trajectories}
-    doubtful = {
-        tree.steps(leaf)
-        for tree in trees
-        for leaf in range(len(tree.nodes))
-        if (tree.problem_id, tree.tree_index, leaf) in doubted
-    }
-    return Evidence(trajectories, [(tree, leaf_verdicts(tree, verified, doubtful)) for tree in trees])
-
-
-def leaf_verdicts(
-    tree: SearchTree, verified: Mapping[tuple[Step, ...], bool], doubtful: Collection[tuple[Step, ...]]
-) -> dict[int, bool]:
-    """Which leaves are right and which are wrong; those of which that can't be said are left out.
-
-    Verification has the last word, whichever tree it looked at. What it did not look at for want of places, and what
-    has no answer at all, is wrong where the search says so, but never right.
-    """
-    found = {}
-    for leaf, node in enumerate(tree.nodes):
-        if node.reward is None:
-            continue
-        steps = tree.steps(leaf)
-        if steps in verified:
-            found[leaf] = verified[steps]
-        elif node.reward < 0 and steps not in doubtful:
-            found[leaf] = False
-    return found
-
-
-def difficulty(evidence: Evidence) -> Difficulty:
-    """By the answers with a verdict; a problem without one is hard."""
-    verdicts = {
-        is_right
-        for tree, verdicts in evidence.judged_trees
-        for leaf, is_right in verdicts.items()
-        if tree.nodes[leaf].terminal is Terminal.ANSWERED
-    }
-    if True not in verdicts:
-        return Difficulty.HARD
-    return Difficulty.MEDIUM if False in verdicts else Difficulty.EASY
-
-
-# --- examples -------------------------------------------------------------------------------------------------
-
-
-def mix_examples(
-    round_id: str,
-    problems: Iterable[Problem],
-    evidence: Mapping[str, Evidence],
-    earlier: Sequence[SftExample],
-    seed: int,
-    curate: Curate,
-) -> list[SftExample]:
-    """Demonstrations, then the examples of each problem, this round's before earlier ones."""
-    demonstrations = [
-        example
-        for example in earlier
-        if example.origin == DEMONSTRATION
-        and is_drawn(curate.demonstrations, seed, "demonstrations", example.question.id)
-    ]
-    found = _grouped((one for one in earlier if one.origin != DEMONSTRATION), lambda one: one.question.id)
-    kept = {
-        problem_id: its
-        for problem_id, its in found.items()
-        if is_drawn(curate.keep_earlier_rounds, seed, "earlier", problem_id)
-    }
-    return demonstrations + [
-        example
-        for problem in problems
-        for example in best_examples(
-            round_id, problem, evidence[problem.id].trajectories, kept.get(problem.id, []), curate.top_k
-        )
-    ]
-
-
-def best_examples(
-    round_id: str, problem: Problem, trajectories: Iterable[Trajectory], earlier: Iterable[SftExample], top_k: int
-) -> list[SftExample]:
-    """Up to ``top_k`` examples with different steps.
-
-    The round's own come first, by mean Q and then by tree and leaf. ``earlier`` stays as it is: this function has
-    ordered it, so it is the newest round's first, and in each by mean Q.
-    """
-    correct = [one for one in trajectories if one.is_correct]
-    correct.sort(key=lambda one: (-one.mean_q, one.tree_index, one.leaf))
-    own = (SftExample(problem.question, one.steps, round_id, one.mean_q) for one in correct)
-    distinct: dict[tuple[Step, ...], SftExample] = {}
-    for example in (*own, *earlier):
-        distinct.setdefault(example.steps, example)
-    return list(distinct.values())[:top_k]
-
-
-# --- pairs ----------------------------------------------------------------------------------------------------
-
-
-def mix_pairs(
-    round_id: str,
-    problems: Iterable[Problem],
-    evidence: Mapping[str, Evidence],
-    earlier: Iterable[PreferencePair],
-    seed: int,
-    curate: Curate,
-) -> list[PreferencePair]:
-    """The pairs of each problem, this round's before earlier ones."""
-    found = _grouped(earlier, lambda pair: pair.problem_id)
-    pairs: list[PreferencePair] = []
-    for problem in problems:
-        pairs += new_pairs(round_id, evidence[problem.id], curate)
-        if is_drawn(curate.keep_earlier_rounds, seed, "earlier", problem.id):
-            pairs += found.get(problem.id, [])
-    return pairs
-
-
-def new_pairs(round_id: str, evidence: Evidence, curate: Curate) -> list[PreferencePair]:
-    """One problem's pairs. Their keys name the round, so that rounds can share a file."""
-    numbers = curate.num_positives, curate.num_negatives
-    judged = evidence.judged_trees
-    inner = (pair for tree, verdicts in judged for pair in node_pairs(tree, verdicts, *numbers, curate.min_visits))
-    final = final_pairs(evidence.trajectories, *numbers)
-    return [replace(pair, node_key=f"{round_id}/{pair.node_key}") for pair in (*inner, *final)]
-
-
-def split(
-    pairs: Sequence[PreferencePair], held_out: Collection[str]
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Training pairs, and those of ``held_out`` problems, for validation."""
-    return (
-        [pair for pair in pairs if pair.problem_id not in held_out],
-        [pair for pair in pairs if pair.problem_id in held_out],
-    )
-
-
-# --- draws ----------------------------------------------------------------------------------------------------
-
-
-def is_drawn(share: float, seed: int, *names: str) -> bool:
-    """Whether ``names`` are among the ``share`` that is kept. What a smaller share keeps, a larger one keeps too."""
-    return derived_seed(seed, *names) < share * 2**63
-
-
-def _grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +16,20 @@ from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import Engine, Evaluate, Round, SandboxLimits, Search, Seed
 from rstar_core.engines.load import Models, has_ppm, load_policy
 from rstar_core.errors import UserError
-from rstar_core.evaluation.accuracies import accuracies, is_correct
-from rstar_core.evaluation.answering import predictions_of
-from rstar_core.evaluation.marking import marked
-from rstar_core.evaluation.methods import GREEDY, SYSTEM, Method, methods, num_trees_by_method
-from rstar_core.evaluation.oracle import Labelled, Oracle, judge_pairs, judge_trajectories, step_accuracy
+from rstar_core.evaluation.accuracies import accuracies
+from rstar_core.evaluation.marking import MethodAnswers, labelled, method_answers, record_key
+from rstar_core.evaluation.methods import GREEDY, Method, methods, num_trees_by_method
+from rstar_core.evaluation.oracle import Oracle, judge_pairs, judge_trajectories, step_accuracy
 from rstar_core.io import read_pairs, read_problems, read_trajectories, read_true_states, write_predictions
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
-from rstar_core.mcts.recording import recorded_trees
 from rstar_core.mcts.scheduler import Job, grow, in_mixed_order
 from rstar_core.mcts.search import Parts, guides_judge
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
-from rstar_core.types import Prediction, PreferencePair, Problem, Question, SearchTree, Trajectory
+from rstar_core.types import PreferencePair, Problem, Question, Trajectory
 from tasks.runner.processes import helped, num_at_once, num_processes
 
 
@@ -200,21 +196,6 @@ def read_verified(trajectories: Path | None) -> list[Trajectory]:
     return read_trajectories(trajectories / "trajectories.parquet") if trajectories else []
 
 
-# --- marking --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """A method's marked predictions, by problem and tree, and what the metrics count of its trees."""
-
-    method: str
-    predictions: list[Prediction]
-    counts: Counter[str]
-
-
-_NUM_AT_ONCE = 128
-
-
 async def _marked_answers(
     inputs: Inputs,
     problems: Sequence[Problem],
@@ -222,57 +203,18 @@ async def _marked_answers(
     oracle: Path,
     pairs: Path | None,
     trajectories: Path | None,
-) -> tuple[list[_Answers], dict[str, Any]]:
+) -> tuple[list[MethodAnswers], dict[str, Any]]:
     """The answers of all methods, and what the oracle says of steps and labels. Here the truth is looked at."""
     most = inputs.evaluate.num_judged
     async with open_sandbox(inputs.sandbox) as opened, GraderSandbox() as graders:
         grader, judge = Grader(graders), Oracle(read_true_states(oracle), RememberingSandbox(opened))
         answers = [
-            await _answers(method, inputs.problems_of(method, problems), num_trees, journal, grader)
+            await method_answers(method, inputs.problems_of(method, problems), num_trees, journal, grader)
             for method, num_trees in inputs.num_trees_by_method().items()
         ]
         judged = {
             **await judge_pairs(judge, read_both(pairs), most),
             **await judge_trajectories(judge, read_verified(trajectories), most),
-            "ppm_step_accuracy": step_accuracy(await _labelled(answers[-1], journal, judge)),
+            "ppm_step_accuracy": step_accuracy(await labelled(answers[-1], journal, judge)),
         }
     return answers, judged
-
-
-async def _answers(
-    method: str, problems: Sequence[Problem], num_trees: int, journal: Journal, grader: Grader
-) -> _Answers:
-    """``_NUM_AT_ONCE`` problems at a time."""
-    predictions: list[Prediction] = []
-    counts: Counter[str] = Counter()
-    for start in range(0, len(problems), _NUM_AT_ONCE):
-        some = {problem.id: problem for problem in problems[start : start + _NUM_AT_ONCE]}
-        trees = [list(_grown(journal, method, problem_id, num_trees)) for problem_id in some]
-        pairs = zip(trees, some.values(), strict=True)
-        found = await asyncio.gather(*(predictions_of(its, method, problem.level, grader) for its, problem in pairs))
-        predictions += await marked(list(chain(*found)), some, grader)
-        for tree in chain(*trees):
-            counts.update(num_tokens=tree.num_tokens, num_failed=tree.is_given_up, num_too_long=tree.has_too_long)
-    return _Answers(method, predictions, counts)
-
-
-def _grown(journal: Journal, method: str, problem_id: str, num_trees: int) -> Iterator[SearchTree]:
-    return recorded_trees(journal, (record_key(method, problem_id, index) for index in range(num_trees)))
-
-
-async def _labelled(answers: _Answers, journal: Journal, oracle: Oracle) -> list[Labelled]:
-    """A right and a wrong solution by System 2 of each problem, where there are, with the oracle's first wrong step."""
-    chosen: dict[tuple[str, bool], Prediction] = {}
-    for one in answers.predictions:
-        if one.answer is not None and one.method == SYSTEM and oracle.knows(one.problem_id):
-            chosen.setdefault((one.problem_id, is_correct(one)), one)
-    trees = recorded_trees(journal, [record_key(one.method, one.problem_id, one.tree_index) for one in chosen.values()])
-    steps = [tree.steps(one.leaf) for tree, one in zip(trees, chosen.values(), strict=True)]
-    firsts = await asyncio.gather(
-        *(oracle.first_wrong(one.problem_id, its) for one, its in zip(chosen.values(), steps, strict=True))
-    )
-    return [(first, one.scores[:-1]) for first, one in zip(firsts, chosen.values(), strict=True)]
-
-
-def record_key(method: str, problem_id: str, tree_index: int) -> str:
-    return f"{method}/{problem_id}/{tree_index}"

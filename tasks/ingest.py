@@ -12,25 +12,20 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from rstar_core.answers.equivalence import GRADER_VERSION, Ruling, Verdict, math_verify_ruling, ruling_from_row
-from rstar_core.answers.gold import cheap_gold_ruling, gold_ruling
-from rstar_core.answers.warm import GraderSandbox
+from rstar_core.answers.equivalence import GRADER_VERSION
 from rstar_core.config import FileSource, Ingest, Source, Split
 from rstar_core.io import write_demonstrations, write_json, write_problems, write_true_states
-from rstar_core.journal import Journal, open_journal
+from rstar_core.journal import open_journal
 from rstar_core.journal.key import JournalKey, journal_key
-from rstar_core.journal.sharded import by_shard
-from rstar_core.problems.filters import Duplicate, Entry, Rejection, check_bad_fraction, make_disjoint, near_copies
+from rstar_core.problems.filters import Duplicate, Entry, Rejection, make_disjoint, near_copies
+from rstar_core.problems.golds import check_readable, gold_rulings, gradable, why_unreadable, with_verdicts
 from rstar_core.problems.load import Loaded, load_source
-from rstar_core.progress import Progress
 from rstar_core.publishing import publish
 from rstar_core.reports.intake import intakes, report_facts, report_text
 from rstar_core.types import Demonstration
 
 PRECEDENCE: tuple[Split, ...] = ("benchmark", "demonstrations", "train")  # a held-out problem stays held out
 _NUM_SHOWN = 20
-_MAX_SHOWN_CHARS = 100
-_AT_ONCE = 512
 
 
 def ingest(
@@ -71,7 +66,7 @@ def ingest(
         check_readable(ingest, loaded, unreadable, rulings)
         bad = _unique(row for one in loaded for row in one.bad)
         without_program = _unique(row for one in loaded for row in one.without_program)
-        ungradable = [Rejection(one.file, one.line, _why(one.problem.answer, rulings)) for one in unreadable]
+        ungradable = [Rejection(one.file, one.line, why_unreadable(one.problem.answer, rulings)) for one in unreadable]
         rejections = [*bad, *without_program, *ungradable, *(duplicate.rejection for duplicate in duplicates)]
         its_entries = [entry for entries in kept.values() for entry in entries]
         its_intakes = intakes(ingest.sources, loaded, its_entries, duplicates, unreadable)
@@ -101,36 +96,6 @@ def _key(ingest: Ingest, golds: Sequence[str]) -> JournalKey:
     return journal_key("ingest", "r0", (), {"ingest": ingest, "golds": digest, "GRADER_VERSION": GRADER_VERSION})
 
 
-def gradable(
-    offers: Mapping[Split, Sequence[Entry]], rulings: Mapping[str, Ruling]
-) -> tuple[dict[Split, list[Entry]], list[Entry]]:
-    """The entries whose gold answer the grader reads, and the others."""
-    kept: dict[Split, list[Entry]] = {split: [] for split in offers}
-    unreadable: list[Entry] = []
-    for split, entries in offers.items():
-        for entry in entries:
-            is_readable = rulings[entry.problem.answer].verdict is Verdict.EQUAL
-            (kept[split] if is_readable else unreadable).append(entry)
-    return kept, unreadable
-
-
-def check_readable(
-    ingest: Ingest, loaded: Sequence[Loaded], unreadable: Sequence[Entry], rulings: Mapping[str, Ruling]
-) -> None:
-    """Unreadable answers count like bad rows.
-
-    Raises:
-        UserError: with them, more than ``max_bad_fraction`` of a source is bad.
-    """
-    for number, (source, one) in enumerate(zip(ingest.sources, loaded, strict=True)):
-        its = [entry for entry in unreadable if entry.source_number == number]
-        rejections = [Rejection(entry.file, entry.line, _why(entry.problem.answer, rulings)) for entry in its]
-        name = source.path if isinstance(source, FileSource) else source.kind
-        if its:
-            num_good = len(one.entries) - len(its)
-            check_bad_fraction(name, num_good, [*rejections, *one.bad], ingest.max_bad_fraction)
-
-
 def unwatched(sources: Iterable[Source], data: Path) -> list[str]:
     """A line for each file of ``sources`` outside ``data``, the only folder that the pipeline depends on."""
     paths = dict.fromkeys(source.path for source in sources if isinstance(source, FileSource))
@@ -140,46 +105,6 @@ def unwatched(sources: Iterable[Source], data: Path) -> list[str]:
         for path in paths
         if "://" in path or ".." in Path(path).parts or not Path(path).absolute().is_relative_to(data.absolute())
     ]
-
-
-async def gold_rulings(golds: Sequence[str], journal: Journal) -> dict[str, Ruling]:
-    """Plain answers first: where all are, no sandbox is started. The others' rulings are kept in ``journal``."""
-    rulings = {gold: ruling for gold in golds if (ruling := cheap_gold_ruling(gold))}
-    hard = [gold for gold in golds if gold not in rulings]
-    if hard:
-        progress = Progress("gold answers", len(hard), "answers")
-        async with GraderSandbox() as sandbox:
-
-            async def work(shard: Sequence[str]) -> list[dict[str, str]]:
-                found = await asyncio.gather(*(gold_ruling(gold, sandbox) for gold in shard))
-                progress.advance(len(shard))
-                return [asdict(ruling) for ruling in found]
-
-            async for gold, row in by_shard(journal, hard, _AT_ONCE, work):
-                rulings[gold] = ruling_from_row(row)
-    return rulings
-
-
-async def with_verdicts(duplicates: Sequence[Duplicate]) -> list[Duplicate]:
-    """``duplicates``, all of them with a verdict on the two answers."""
-    undecided = [one for one in duplicates if one.verdict is None]
-    if not undecided:
-        return list(duplicates)
-    progress = Progress("answers to the same problem", len(undecided), "pairs")
-    async with GraderSandbox() as sandbox:
-
-        async def judged(one: Duplicate) -> Duplicate:
-            ruling = await math_verify_ruling(one.original.answer, one.entry.problem.answer, sandbox)
-            progress.advance()
-            return replace(one, verdict=ruling.verdict)
-
-        found = iter(await asyncio.gather(*map(judged, undecided)))
-    return [one if one.verdict else next(found) for one in duplicates]
-
-
-def _why(answer: str, rulings: Mapping[str, Ruling]) -> str:
-    shown = ascii(answer)[:_MAX_SHOWN_CHARS]
-    return f"answer: the grader can't find it equal to itself ({rulings[answer].rule}): {shown}"
 
 
 def _by_split(sources: Sequence[Source], loaded: Sequence[Loaded]) -> dict[Split, list[Entry]]:

@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from rstar_core.curation.evidence import Difficulty
+from rstar_core.curation.mix import DEMONSTRATION
 from rstar_core.curation.pairs import is_final
 from rstar_core.reports.markdown import aligned
 from rstar_core.types import PreferencePair, Problem, SftExample, Trajectory
 
-DEMONSTRATION = "r0"  # the origin of an example that is a demonstration
 BAR_WIDTH = 40
 BIN_WIDTH = 0.25
-
-
-class Difficulty(StrEnum):
-    """What a round's answers say of a problem (spec section 2)."""
-
-    EASY = "easy"  # all are right
-    MEDIUM = "medium"
-    HARD = "hard"  # none is right
 
 
 @dataclass(frozen=True, slots=True)

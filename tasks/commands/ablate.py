@@ -18,12 +18,12 @@ from rstar_core.policy.model import load_tokenizer
 from rstar_core.ppm.model import load_ppm, new_ppm
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes, encode_steps
 from rstar_core.reports.markdown import aligned
+from rstar_core.reports.rounds import percent
 from rstar_core.shards import stream_trees
 from rstar_core.training.preferences import pair_accuracy, scores_of, train_ppm
 from rstar_core.training.regression import train_pqm, valued_rows
 from rstar_core.types import Question, Trajectory
 from tasks.commands.workspace import ARTIFACTS
-from tasks.summarize import percent
 
 BASELINE = "any"
 

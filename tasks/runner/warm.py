@@ -3,9 +3,9 @@ many a stage.
 
 A flow keeps one such process (``python -m tasks.runner.warm SOCKET``). ``python -m tasks <stage>`` finds it by its
 socket, hands over its command line, environment, folder and standard streams, waits for the copy to end, and ends as
-that did; so does ``flows.mortal`` for DVC. Only libraries are loaded beforehand, nothing of this project, and nothing has been
-computed: a copy differs from a new process in nothing but the time. Where there is none, a stage loads what it needs
-itself.
+that did; so does ``flows.mortal`` for DVC. Only libraries are loaded beforehand, nothing of this project, and nothing
+has been computed: a copy differs from a new process in nothing but the time. Where there is none, a stage loads what it
+needs itself.
 
 Whoever ends takes the others along: the kernel ends the copies with the process that they are copies of, and that
 process ends a copy whose caller is gone.

@@ -36,11 +36,12 @@ LAYERS = (
         "rstar_core.engines.scripted",
     ),
     ("rstar_core.mcts",),
-    ("rstar_core.curation", "rstar_core.reports"),
+    ("rstar_core.curation",),
     ("rstar_core.policy", "rstar_core.ppm"),
     ("rstar_core.training",),
     ("rstar_core.engines",),
     ("rstar_core.evaluation",),
+    ("rstar_core.reports",),
     ("tasks",),
     ("flows",),
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rstar_core.config import Curate, Seed
+from rstar_core.curation.mix import is_drawn
 from rstar_core.io import (
     LEDGER,
     digest,
@@ -36,7 +37,7 @@ from rstar_core.types import (
     Terminal,
     Trajectory,
 )
-from tasks.curate import curate, is_drawn
+from tasks.curate import curate
 
 SECTION = Curate(
     min_visits=1,

@@ -290,7 +290,7 @@ def test_killed_while_it_judges_gold_answers_it_goes_on_with_the_others(
     source = file(write_rows(tmp_path / "a.jsonl", *rows), "train")
     whole = run(tmp_path, source)
     made = digest(tmp_path / "out")
-    monkeypatch.setattr("tasks.ingest._AT_ONCE", 1)
+    monkeypatch.setattr("rstar_core.problems.golds._AT_ONCE", 1)
     asked: list[str] = []
 
     async def until_killed(gold: str, sandbox: Any) -> Any:

@@ -112,9 +112,9 @@ def test_a_round_without_a_ppm_has_the_policy_alone(
 def test_what_a_model_writes_does_not_steer_the_terminal(
     folder: Path, loaded: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tasks.commands.solve import _plain
+    from rstar_core.reports.thinking import printable
 
-    assert _plain("a\x1b[2Jb\nc\t\x07") == "a�[2Jb\nc\t�"
+    assert printable("a\x1b[2Jb\nc\t\x07") == "a�[2Jb\nc\t�"
 
 
 def no_rounds() -> None:

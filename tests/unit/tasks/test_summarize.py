@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstar_core.errors import UserError
+from rstar_core.reports.figure import draw_figure, spread
 from rstar_core.reports.markdown import aligned
-from tasks.summarize import draw_figure, percent, short_number, spread, summarize
+from rstar_core.reports.rounds import percent, short_number
+from tasks.summarize import summarize
 
 EVALUATE = {
     "policy_pass@1": {"all": 0.5, "level_1": 0.75, "level_10": 0.25},

@@ -18,11 +18,12 @@ from rstar_core.engines.capacity import TREES_VARIABLE
 from rstar_core.engines.scripted import ScriptedPolicy
 from rstar_core.errors import UserError
 from rstar_core.io import digest, write_problems
+from rstar_core.mcts.synthesis import budget_of
 from rstar_core.sandbox.broker import SERVERS_VARIABLE
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.shards import read_trees
 from rstar_core.types import Problem, Question, SearchTree, Step
-from tasks.synthesize import budget_of, synthesize
+from tasks.synthesize import synthesize
 from tests.unit.mcts.scripts import ToySandbox, answer, end
 from tests.unit.rounds import ROUND as EMPTY_ROUND
 

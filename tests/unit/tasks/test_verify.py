@@ -11,13 +11,16 @@ import pytest
 
 from rstar_core.answers.equivalence import Grader, Rule, Ruling, Verdict
 from rstar_core.config import SandboxLimits, Verify
+from rstar_core.curation.claims import claims_of, select_claims
+from rstar_core.curation.second_look import _SecondLook
 from rstar_core.errors import UserError
 from rstar_core.io import LEDGER, digest, read_table, read_trajectories, write_problems
 from rstar_core.journal import ROOT_VARIABLE
 from rstar_core.reports.markdown import fenced
+from rstar_core.reports.verification import samples
 from rstar_core.shards import write_trees
 from rstar_core.types import Node, Problem, SearchTree, Step, StepKind, Terminal, Trajectory
-from tasks.verify import _SecondLook, claims_of, samples, select_claims, verify
+from tasks.verify import verify
 
 LIMITS = SandboxLimits(wall_seconds=60.0, cpu_seconds=5, memory_mib=256, max_output_chars=200)
 SECTION = Verify(cpu_seconds=1, wall_seconds=1.0, max_trajectories_per_problem=4, second_opinions=0.0)
@@ -323,7 +326,7 @@ def test_killed_after_any_shard_it_goes_on_with_the_others_and_ends_with_the_sam
 ) -> None:
     names = ["right", "wrong", "underrated", "open", "unjudged", "two steps"]
     run(tmp_path, [problem(name) for name in names], [tree(name, CLAIMS[name]) for name in names])
-    monkeypatch.setattr("tasks.verify.NUM_PER_SHARD", 2)
+    monkeypatch.setattr("rstar_core.curation.second_look.NUM_PER_SHARD", 2)
     asked: list[str] = []
     real = _SecondLook.at_problem
 

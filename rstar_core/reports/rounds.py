@@ -1,0 +1,198 @@
+"""The stages' metrics of one round as a row, and all rounds as tables."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rstar_core.errors import UserError
+from rstar_core.io import read_json
+from rstar_core.publishing import publish
+from rstar_core.reports.markdown import aligned
+
+Row = dict[str, Any]
+Rates = Mapping[str, float]  # shares within 0 and 1, by "all" and "level_<n>"
+SEARCH_STAGES = ("synthesize", "verify", "curate", "train_policy", "train_ppm")
+ACCURACIES = (
+    "policy_pass@1",
+    "policy_pass@1_paired",
+    "system@N",
+    "best@N",
+    "majority@N",
+    "flat@K",
+    "pass@N",
+    "flat_pass@K",
+)
+NAMES = {
+    "policy_pass@1": "greedy pass@1",
+    "policy_pass@1_paired": "greedy, paired",  # on the problems that the columns after it are of
+    "system@N": "System 2 (system@{N})",
+    "best@N": "best@{N}",
+    "majority@N": "majority@{N}",
+    "flat@K": "flat@{K}",
+    "pass@N": "pass@{N}",
+    "flat_pass@K": "flat pass@{K}",
+}
+PPM_ACCURACIES = {
+    "ppm_accuracy_step": "PPM, step pairs",
+    "ppm_accuracy_final": "PPM, final pairs",
+    "policy_accuracy_step": "policy's likelihood, step pairs",
+    "policy_accuracy_final": "policy's likelihood, final pairs",
+    "ppm_accuracy_shuffled": "PPM of shuffled labels",
+}
+PPM_AT_EVALUATION = {"ppm_accuracy_benchmark": "PPM, ends of held-out problems"}
+COUNTS = ("num_trees", "num_samples", "num_held_out", "num_system_problems")
+PPM_FIELDS = ("ppm_accuracy", *PPM_ACCURACIES, "ppm_accuracy_training")
+ORACLES = ("ppm_step_accuracy", "pair_label_noise", "pair_chosen_right", "pair_rejected_wrong", "right_with_wrong_step")
+_ABSENT = "–"
+
+
+def first_row(round_id: str, folder: Path) -> Row:
+    """The row of r0: a policy without a search, data or PPM of its own."""
+    return {
+        **_evaluation(round_id, folder),
+        "coverage": None,
+        **dict.fromkeys(PPM_FIELDS),
+        "num_problems": None,
+        "num_trajectories": None,
+        "num_pairs": None,
+        "tokens": _tokens(folder, ("bootstrap",)),
+    }
+
+
+def searched_row(round_id: str, folder: Path) -> Row:
+    synthesize, verify, curate, _, train_ppm = (_stage(folder, stage) for stage in SEARCH_STAGES)
+    return {
+        **_evaluation(round_id, folder),
+        "coverage": _required(folder / "verify.json", verify, "coverage"),
+        **{name: train_ppm.get(name) for name in PPM_FIELDS},
+        "num_problems": synthesize.get("num_problems"),
+        "num_trajectories": verify.get("num_trajectories"),
+        "num_pairs": curate.get("num_pairs"),
+        "tokens": {"synthesize": synthesize.get("num_tokens"), **_tokens(folder, ("train_policy", "train_ppm"))},
+    }
+
+
+def _evaluation(round_id: str, folder: Path) -> Row:
+    measured = _stage(folder, "evaluate")
+    measured["num_held_out"] = measured.get("num_problems")  # the row's own are the training problems
+    _required(folder / "evaluate.json", measured, "policy_pass@1")
+    return {
+        "round_id": round_id,
+        **{key: measured.get(key) for key in (*COUNTS, *ACCURACIES, "interval", *PPM_AT_EVALUATION, *ORACLES)},
+    }
+
+
+def _tokens(folder: Path, trainings: Sequence[str]) -> dict[str, int | None]:
+    """Tokens written at evaluation, and those that the trainings read; null where none was counted."""
+    counts = [count for stage in trainings if (count := _stage(folder, stage).get("num_tokens")) is not None]
+    return {"evaluate": _stage(folder, "evaluate").get("num_tokens"), "train": sum(counts) if counts else None}
+
+
+def _stage(folder: Path, stage: str) -> Row:
+    path = folder / f"{stage}.json"
+    metrics = read_json(path)
+    if not isinstance(metrics, dict):
+        raise UserError(f"{path}: not a JSON object; run {stage} again")
+    return metrics
+
+
+def _required(path: Path, metrics: Row, key: str) -> Any:
+    value = metrics.get(key)
+    if not isinstance(value, dict) or "all" not in value:
+        raise UserError(f"{path}: no '{key}' over all problems; run {path.stem} again")
+    return value
+
+
+def levels_of(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
+    """``level_<n>`` names that any of the rows has under ``keys``, the lowest level first."""
+    names = {name for row in rows for key in keys for name in row[key] or () if name != "all"}
+    return sorted(names, key=lambda name: int(name.rpartition("_")[2]))
+
+
+def names_of(rows: Sequence[Row]) -> dict[str, str]:
+    """What accuracies are called, with the numbers of trees and samples, or the letters where rounds differ in them."""
+    numbers = {
+        letter: {row[key] for row in rows if row[key]} for letter, key in (("N", "num_trees"), ("K", "num_samples"))
+    }
+    told = {letter: found.pop() if len(found) == 1 else letter for letter, found in numbers.items()}
+    return {key: name.format(**told) for key, name in NAMES.items()}
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    with publish(path, "w") as handle:
+        handle.write("\n\n".join(aligned(table) for table in tables(rows) if table) + "\n")
+
+
+def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
+    return [overview(rows), preferences(rows), by_level(rows)]
+
+
+def preferences(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and a line for each round with preference pairs: the PPM, what it is held against, and its labels."""
+    shown = {
+        **PPM_ACCURACIES,
+        **PPM_AT_EVALUATION,
+        "ppm_accuracy_training": "PPM, training pairs",
+        "ppm_step_accuracy": "first errors found (F1)",
+        "pair_label_noise": "label noise of pairs",
+        "right_with_wrong_step": "right answers by a wrong step",
+    }
+    lines = [[row["round_id"], *(percent(row[key]) for key in shown)] for row in rows if row["num_pairs"]]
+    return [["preferences", *shown.values()], *lines] if lines else []
+
+
+def overview(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and one line for each round."""
+    accuracies = list(names_of(rows).values())
+    header = ["round", "coverage", *accuracies, "PPM accuracy", "trajectories", "pairs", "tokens"]
+    return [header, *([row["round_id"], *_overview_cells(row)] for row in rows)]
+
+
+def _overview_cells(row: Row) -> Iterator[str]:
+    for key in ("coverage", *ACCURACIES):
+        yield percent((row[key] or {}).get("all"))
+    yield percent(row["ppm_accuracy"])
+    for key in ("num_trajectories", "num_pairs"):
+        yield _ABSENT if row[key] is None else f"{row[key]:,}"
+    known = [count for count in row["tokens"].values() if count is not None]
+    yield short_number(sum(known)) if known else _ABSENT
+
+
+def by_level(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and one line for each round and measure; empty where the problems have no levels."""
+    measures = {"policy_pass@1": "greedy pass@1", "system@N": names_of(rows)["system@N"], "coverage": "coverage"}
+    levels = levels_of(rows, tuple(measures))
+    if not levels:
+        return []
+    lines = [
+        [name, row["round_id"], *(percent(row[key].get(level)) for level in levels)]
+        for key, name in measures.items()
+        for row in rows
+        if row[key]
+    ]
+    return [["by level", "round", *(level.replace("_", " ") for level in levels)], *lines]
+
+
+def percent(share: float | None) -> str:
+    return _ABSENT if share is None else f"{100 * share:.1f} %"
+
+
+def short_number(count: float) -> str:
+    """Three digits and a unit: 1,234,567 is ``1.23 M``."""
+    rounded = float(f"{count:.3g}")
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rounded >= size:
+            return f"{rounded / size:,.6g} {unit}"
+    return f"{rounded:.0f}"
+
+
+def write_plot(path: Path, rows: Sequence[Row]) -> None:
+    """The accuracies in long form, for ``dvc plots``: one line per metric by the template .dvc/plots/rounds.json."""
+    with publish(path, "w") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["round_id", "metric", "accuracy"])
+        for key in ACCURACIES:
+            writer.writerows([row["round_id"], key, row[key]["all"]] for row in rows if row[key])
