@@ -12,6 +12,7 @@ from typing import Any
 
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
+from rstar_core.machine import variables
 from tasks.runner.ending import end_in_time, say_ended
 from tasks.runner.timings import FIRST_ROUND, read_timings
 from tasks.runner.tracking import prepare
@@ -22,6 +23,7 @@ CONTINUE = "the same command continues where it stopped"
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
+        variables.check()
         params = load_params()
         rounds = list(params.rounds)
         last = params.known_round(arguments.round or rounds[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from flows.servers import process
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
+from rstar_core.machine import variables
 from tasks.runner.tracking import catch_up, log_recorded
 
 WARM_SOCKET = Path("run/warm.sock")  # relative: an address of a socket is short
@@ -103,13 +103,12 @@ def stop_if_stale(stages: Iterable[Stage]) -> None:
 @contextmanager
 def warm_copies(stages: Sequence[Stage], kept: Collection[str]) -> Iterator[dict[str, str]]:
     """The environment by which the stages find a process that has loaded their libraries, while there is one."""
-    from tasks.runner.warm import SOCKET_VARIABLE
 
     if not any("-m tasks " in stage.command for stage in stages if stage.name not in kept):
         yield {}
         return
     with process("warm", ["tasks.runner.warm", str(WARM_SOCKET)], {}):
-        yield {SOCKET_VARIABLE: str(WARM_SOCKET)}
+        yield {variables.WARM_SOCKET.name: str(WARM_SOCKET)}
 
 
 def run_stages(
@@ -162,9 +161,9 @@ def push(environment: Mapping[str, str]) -> None:
 
 def put_on_store(round_id: str) -> None:
     """Release the round where the environment says so; a store that is away costs a warning, not the round."""
-    from tasks.commands.releases import ADDRESS_VARIABLE, release
+    from tasks.commands.releases import release
 
-    if address := os.environ.get(ADDRESS_VARIABLE):
+    if address := variables.RELEASE.get():
         try:
             release(round_id, address)
         except UserError as error:
@@ -174,30 +173,30 @@ def put_on_store(round_id: str) -> None:
 
 def open_tracking(round_id: str) -> dict[str, str]:
     """The environment by which the round's stages find its MLflow run; empty when tracking is away."""
-    from tasks.runner.tracking import RUN_ID_VARIABLE, open_round
+    from tasks.runner.tracking import open_round
 
     run_id = open_round(round_id)
-    return {RUN_ID_VARIABLE: run_id} if run_id else {}
+    return {variables.MLFLOW_RUN_ID.name: run_id} if run_id else {}
 
 
 def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
     """A link from the flow run to the round's page in MLflow, where ``make ui`` has said which server shows it."""
-    from tasks.runner.tracking import MLFLOW_URL_VARIABLE, RUN_ID_VARIABLE, page_of
+    from tasks.runner.tracking import page_of
 
-    server = os.environ.get(MLFLOW_URL_VARIABLE)
-    if server and RUN_ID_VARIABLE in environment:
-        link = f"{server}/{page_of(environment[RUN_ID_VARIABLE])}"
+    server = variables.MLFLOW_URL.get()
+    if server and variables.MLFLOW_RUN_ID.name in environment:
+        link = f"{server}/{page_of(environment[variables.MLFLOW_RUN_ID.name])}"
         create_link_artifact(key=f"mlflow-{round_id}", link=link, link_text=f"{round_id} in MLflow")
 
 
 @contextmanager
 def closing_tracking(environment: Mapping[str, str]) -> Iterator[None]:
     """Say in MLflow how the round ended; of one that is interrupted, the next run says that it was killed."""
-    from tasks.runner.tracking import RUN_ID_VARIABLE, close_round
+    from tasks.runner.tracking import close_round
 
     def close(status: str) -> None:
         if environment:
-            close_round(environment[RUN_ID_VARIABLE], status)
+            close_round(environment[variables.MLFLOW_RUN_ID.name], status)
 
     try:
         yield

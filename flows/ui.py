@@ -15,16 +15,17 @@ from pathlib import Path
 from flows.guarded import CLIENT_VARIABLE, password
 from flows.servers import log_of, prefect_server, process, server
 from rstar_core.errors import UserError
+from rstar_core.machine import variables
 from rstar_core.machine.ports import HOST, is_free
-from tasks.runner.tracking import MLFLOW_URL_VARIABLE, page_of_runs
+from tasks.runner.tracking import page_of_runs
 
 POOL = "rstar"
-PORTS = {"RSTAR_PREFECT_PORT": 4200, "RSTAR_MLFLOW_PORT": 5000}
+PORTS = (variables.PREFECT_PORT, variables.MLFLOW_PORT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     summary = "Prefect and MLflow with their UIs, a worker and the deployments, on this machine, until Ctrl-C."
-    settings = f"Ports: {', '.join(f'{name} ({number})' for name, number in PORTS.items())}."
+    settings = f"Ports: {', '.join(f'{one.name} ({one.default})' for one in PORTS)}."
     argparse.ArgumentParser(prog="python -m flows.ui", description=summary, epilog=settings).parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):  # end the children whichever way we are asked to end
         signal.signal(number, signal.default_int_handler)
@@ -44,12 +45,12 @@ def serve() -> None:
     Raises:
         UserError: a port is taken, or a part does not start or has ended.
     """
-    prefect_port, mlflow_port = (port(variable) for variable in PORTS)
+    prefect_port, mlflow_port = map(free_port, PORTS)
     api = f"http://{HOST}:{prefect_port}/api"
     mlflow_url = f"http://{HOST}:{mlflow_port}"
     auth = password()
-    environment = {"PREFECT_API_URL": api, CLIENT_VARIABLE: auth, MLFLOW_URL_VARIABLE: mlflow_url}
-    environment["RSTAR_ROOT"] = str(Path.cwd())
+    environment = {"PREFECT_API_URL": api, CLIENT_VARIABLE: auth, variables.MLFLOW_URL.name: mlflow_url}
+    environment[variables.ROOT.name] = str(Path.cwd())
     with ExitStack() as running:
         print(f"starting (logs: {log_of('*')})", flush=True)
         pages = {"PREFECT_SERVER_UI_API_URL": api}  # its pages would ask the default port
@@ -70,14 +71,16 @@ def mlflow(number: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
     return server("mlflow", [*command, *stores], f"http://{HOST}:{number}/health", small)
 
 
-def port(variable: str) -> int:
-    """The port that ``variable`` names, or its default, and free."""
-    value = os.environ.get(variable) or str(PORTS[variable])
-    if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise UserError(f"{variable}={value}: not a port number")
-    if not is_free(int(value)):
-        raise UserError(f"port {value} is in use; choose another: make ui {variable}=<port>")
-    return int(value)
+def free_port(variable: variables.Variable[int]) -> int:
+    """The port that ``variable`` names.
+
+    Raises:
+        UserError: it is taken.
+    """
+    value = variable.get()
+    if not is_free(value):
+        raise UserError(f"port {value} is in use; choose another: make ui {variable.name}=<port>")
+    return value
 
 
 def put_right_at(api: str, auth: str) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from rstar_core.errors import UserError
+from rstar_core.machine import variables
 from rstar_core.machine.parent_death import die_with_parent
 from rstar_core.machine.python import check_environment
 from tasks.commands.parsers import COMMANDS
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; our own progress has a rate, and lines for a log
     try:
         check_environment(NEEDED)
+        variables.check()
         run(arguments)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

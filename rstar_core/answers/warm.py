@@ -10,8 +10,8 @@ from typing import Self
 from rstar_core.answers.in_sandbox import WARM_UP
 from rstar_core.config import SandboxLimits
 from rstar_core.errors import UserError
+from rstar_core.machine import variables
 from rstar_core.sandbox.base import Outcome, Status
-from rstar_core.sandbox.broker import default_num_servers
 from rstar_core.sandbox.container import ContainerSandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.snapshots import SnapshotBudget
@@ -54,7 +54,7 @@ class GraderSandbox:
 
 
 async def _started() -> TieredSandbox | ContainerSandbox:
-    box = await open_sandbox(LIMITS, (default_num_servers() + 1) // 2, BUDGET).__aenter__()
+    box = await open_sandbox(LIMITS, (variables.SANDBOX_SERVERS.get() + 1) // 2, BUDGET).__aenter__()
     if not _has_snapshots(box):
         return box
     warm = await box.run(WARM_UP[:-1], WARM_UP[-1])

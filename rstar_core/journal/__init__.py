@@ -7,13 +7,11 @@ of ``RSTAR_JOURNAL``, or in ``journal``. Several workers may share one, on one m
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from rstar_core.journal.key import JournalKey
-
-ROOT_VARIABLE = "RSTAR_JOURNAL"
+from rstar_core.machine.variables import JOURNAL
 
 
 class Journal(Protocol):
@@ -59,7 +57,7 @@ class Journal(Protocol):
 
 def journal_root() -> str:
     """Where journals lie: a folder or an ``s3://`` address."""
-    return os.environ.get(ROOT_VARIABLE) or "journal"
+    return JOURNAL.get()
 
 
 def open_journal(key: JournalKey) -> Journal:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Self
 
 from rstar_core.config import SandboxLimits
 from rstar_core.errors import UserError
+from rstar_core.machine import variables
 from rstar_core.sandbox.base import Outcome, Status
 from rstar_core.sandbox.level import check_level, describe
 from rstar_core.sandbox.process import Child, Lost
@@ -21,19 +21,8 @@ from rstar_core.sandbox.runners import Runner, Runners
 from rstar_core.sandbox.server import LIBRARIES, ForkServer, ServerDied
 from rstar_core.sandbox.snapshots import SnapshotBudget, Snapshots
 
-SERVERS_VARIABLE = "RSTAR_SANDBOX_SERVERS"
 CHILDREN_PER_SERVER = 2  # one runs while the other starts or ends
 ATTEMPTS = 2  # a run whose server died under it is tried once more
-
-
-def default_num_servers() -> int:
-    """As many servers as the environment asks for, or as there are processors."""
-    text = os.environ.get(SERVERS_VARIABLE, "")
-    if not text:
-        return os.cpu_count() or 1
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise UserError(f"{SERVERS_VARIABLE}: must be a positive whole number, not '{text}'")
-    return int(text)
 
 
 class ForkSandbox:
@@ -53,7 +42,7 @@ class ForkSandbox:
         self._limits = limits
         self._libraries = libraries
         self._budget = budget or SnapshotBudget.from_environment()
-        self._num_servers = num_servers or default_num_servers()
+        self._num_servers = num_servers or variables.SANDBOX_SERVERS.get()
 
     async def __aenter__(self) -> Self:
         self._restarts = [asyncio.Lock() for _ in range(self._num_servers)]

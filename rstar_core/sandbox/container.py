@@ -23,10 +23,10 @@ from typing import Self
 
 from rstar_core.config import SandboxLimits
 from rstar_core.errors import UserError
+from rstar_core.machine.variables import SANDBOX_COMMAND
 from rstar_core.sandbox.base import Outcome, Status
 from rstar_core.sandbox.wire import HEADER, decode_reply, encode_steps, frame, max_reply_bytes
 
-COMMAND_VARIABLE = "RSTAR_SANDBOX_COMMAND"
 FOLDER = Path(__file__).parent
 MODULES = ("base", "wire", "interpreter")  # what the guest needs of our package, in this order
 LIBRARIES_MIB = 2048  # address space that an interpreter with numpy and sympy reserves
@@ -41,18 +41,18 @@ class ContainerSandbox:
     """
 
     level = "container"
-    description = f"container, by {COMMAND_VARIABLE}; slow: an interpreter for every step"
+    description = f"container, by {SANDBOX_COMMAND.name}; slow: an interpreter for every step"
 
-    def __init__(self, limits: SandboxLimits, command: str) -> None:
+    def __init__(self, limits: SandboxLimits, command: Sequence[str]) -> None:
         self._limits = limits
-        self._command = _words(command)
+        self._command = command
         self._slots = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def __aenter__(self) -> Self:
         """Raises UserError if the command does not run a step."""
         outcome = await self.run([], "pass")
         if outcome.status is not Status.OK:
-            raise UserError(f"{COMMAND_VARIABLE}: '{shlex.join(self._command)}' runs no Python: {outcome.error}")
+            raise UserError(f"{SANDBOX_COMMAND.name}: '{shlex.join(self._command)}' runs no Python: {outcome.error}")
         print(f"sandbox: {self.description}", file=sys.stderr)
         return self
 
@@ -140,13 +140,6 @@ class ContainerSandbox:
         elif number:
             error = f"ended by signal {number}"
         return Outcome(Status.KILLED, "", error, seconds, 0.0, signal=number)
-
-
-def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError as error:
-        raise UserError(f"{COMMAND_VARIABLE}: '{command}' is no command: {error}") from None
 
 
 def _lost(why: str) -> Outcome:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from rstar_core.errors import UserError
+from rstar_core.machine.variables import SANDBOX_ALLOW_WEAK
 
-WEAK_VARIABLE = "RSTAR_SANDBOX_ALLOW_WEAK"
 LAYERS = ("namespaces", "mounts", "own user", "landlock", "seccomp", "snapshots")
 
 
@@ -28,8 +27,8 @@ def check_level(layers: Sequence[str]) -> None:
     Raises:
         UserError: it is not enough.
     """
-    if not is_enough(layers) and os.environ.get(WEAK_VARIABLE) != "1":
+    if not is_enough(layers) and not SANDBOX_ALLOW_WEAK.get():
         raise UserError(
             f"sandbox: this machine grants only {describe(layers)}; needed are seccomp (x86-64) and one of mounts "
-            f"(user namespaces) and landlock. {WEAK_VARIABLE}=1 runs model-written code nevertheless"
+            f"(user namespaces) and landlock. {SANDBOX_ALLOW_WEAK.name}=1 runs model-written code nevertheless"
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from rstar_core.config import SandboxLimits
 from rstar_core.errors import UserError
+from rstar_core.machine import variables
 from rstar_core.sandbox.broker import ForkSandbox
-from rstar_core.sandbox.container import COMMAND_VARIABLE, ContainerSandbox
+from rstar_core.sandbox.container import ContainerSandbox
 from rstar_core.sandbox.snapshots import SnapshotBudget
 from rstar_core.sandbox.tiers import TieredSandbox
 
@@ -21,13 +21,12 @@ def open_sandbox(
     Raises:
         UserError: neither is to be had.
     """
-    command = os.environ.get(COMMAND_VARIABLE, "").strip()
-    if command:
+    if command := variables.SANDBOX_COMMAND.get():
         return ContainerSandbox(limits, command)
     if sys.platform != "linux":
         raise UserError(
-            f"sandbox: it needs Linux; elsewhere set {COMMAND_VARIABLE} to a command that runs Python in a container, "
-            "as 'docker run --rm -i --init --network none IMAGE python3'"
+            f"sandbox: it needs Linux; elsewhere set {variables.SANDBOX_COMMAND.name} to a command that runs Python in "
+            "a container, as 'docker run --rm -i --init --network none IMAGE python3'"
         )
     return TieredSandbox(
         ForkSandbox(limits, num_servers, budget, libraries=()), ForkSandbox(limits, num_servers, budget)

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rstar_core.errors import UserError
+from rstar_core.machine import variables
 from rstar_core.sandbox.process import Child
 from rstar_core.sandbox.server import ForkServer
 
 Prefix = tuple[str, ...]
 PAGE_KIB = 4
 PRIVATE = ("Private_Clean:", "Private_Dirty:", "Private_Hugetlb:")
-MAX_COUNT, MAX_MIB = 128, 1024
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotBudget:
     """How many paused children there may be, and their own memory; what took less to compute is not worth one."""
 
-    max_count: int = MAX_COUNT
-    max_mib: int = MAX_MIB
+    max_count: int
+    max_mib: int
     min_cpu_seconds: float = 0.01
 
     @classmethod
     def from_environment(cls) -> SnapshotBudget:
-        """The machine's budget.
-
-        Raises:
-            UserError: a variable is no whole number.
-        """
-        return cls(_whole("RSTAR_SANDBOX_SNAPSHOTS", MAX_COUNT), _whole("RSTAR_SANDBOX_SNAPSHOT_MIB", MAX_MIB))
-
-
-def _whole(name: str, default: int) -> int:
-    text = os.environ.get(name, "")
-    if text and not (text.isascii() and text.isdigit()):
-        raise UserError(f"{name}: must be a whole number, not '{text}'")
-    return int(text) if text else default
+        """The machine's budget."""
+        return cls(variables.SANDBOX_SNAPSHOTS.get(), variables.SANDBOX_SNAPSHOT_MIB.get())
 
 
 @dataclass(frozen=True, slots=True)

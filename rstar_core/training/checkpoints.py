@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from math import isfinite
@@ -11,9 +10,7 @@ from typing import Any
 
 from rstar_core.errors import UserError
 from rstar_core.journal.checkpoints import newest, seal
-
-SECONDS_VARIABLE = "RSTAR_CHECKPOINT_S"
-_DEFAULT_SECONDS = "60"
+from rstar_core.machine.variables import CHECKPOINT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +35,12 @@ def train_on(trainer: Any, folder: Path) -> FinishedTraining:
 
     logging.disable_progress_bar()  # of writing a checkpoint
     logging.get_logger("transformers.trainer").setLevel(logging.ERROR)  # tied weights are no missing ones
-    trainer.add_callback(_callback(_seconds()))
+    trainer.add_callback(_callback(CHECKPOINT_SECONDS.get()))
     checkpoint = newest(folder)
     num_done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     steps = trainer.state.max_steps
     return FinishedTraining(trainer.state.log_history, (steps - num_done) / steps, result.metrics["train_runtime"])
-
-
-def _seconds() -> float:
-    text = os.environ.get(SECONDS_VARIABLE) or _DEFAULT_SECONDS
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"{SECONDS_VARIABLE}: must be seconds between checkpoints, not '{text}'") from None
 
 
 def _callback(every: float) -> Any:

@@ -23,7 +23,6 @@ from rstar_core.publishing import publish_folder
 from tasks.commands.workspace import ARTIFACTS
 
 MANIFEST = "manifest.json"
-ADDRESS_VARIABLE = "RSTAR_RELEASE"  # where the flows put a finished round
 _AT_ONCE = 8
 
 

@@ -15,26 +15,17 @@ from typing import Any, TypeVar
 from rstar_core.config import Engine
 from rstar_core.engines.capacity import max_trees
 from rstar_core.engines.load import load_libraries, use_threads
-from rstar_core.errors import UserError
 from rstar_core.machine.parent_death import die_with_parent
+from rstar_core.machine.variables import SEARCH_PROCESSES
 
 Result = TypeVar("Result")
 
-PROCESSES_VARIABLE = "RSTAR_SEARCH_PROCESSES"
 LOG = Path("run/helpers.log")
-_DEFAULT = 2  # each holds a model, its keys and values, and a sandbox
 
 
 def num_processes(engine: Engine) -> int:
-    """How many processes a stage's searches are spread over; one where servers do the work.
-
-    Raises:
-        UserError: the environment does not name a number.
-    """
-    text = os.environ.get(PROCESSES_VARIABLE) or str(min(_DEFAULT, os.cpu_count() or 1))
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserError(f"{PROCESSES_VARIABLE}: must be a positive whole number, not '{text}'")
-    return int(text) if engine.kind == "local" else 1
+    """How many processes a stage's searches are spread over; one where servers do the work."""
+    return SEARCH_PROCESSES.get() if engine.kind == "local" else 1
 
 
 def num_at_once(engine: Engine, num_trees: int) -> int:

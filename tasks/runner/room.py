@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from rstar_core.errors import NO_ROOM, UserError
+from rstar_core.machine.variables import MIN_FREE_MIB
 
-FLOOR_VARIABLE = "RSTAR_MIN_FREE_MIB"
-_FLOOR = "256"
 _SAID = ("No space left on device", "StorageFull", "Disk quota exceeded")
 _LAST_BYTES = 1 << 17  # with so little left, whatever failed did so for want of room
 _PER_INPUT = 4  # a training's checkpoint holds weights and two moments for each, and the next one is beside it
@@ -18,15 +16,12 @@ _PER_INPUT = 4  # a training's checkpoint holds weights and two moments for each
 
 def check_room(inputs: Iterable[Path]) -> None:
     """Raises UserError where less is free here than the floor and a multiple of the stage's inputs."""
-    text = os.environ.get(FLOOR_VARIABLE) or _FLOOR
-    if not text.isdecimal():
-        raise UserError(f"{FLOOR_VARIABLE}: must be a whole number of MiB, not '{text}'")
-    needed = (int(text) << 20) + _PER_INPUT * sum(map(size, inputs))
+    needed = (MIN_FREE_MIB.get() << 20) + _PER_INPUT * sum(map(size, inputs))
     free = shutil.disk_usage(Path.cwd()).free
     if free < needed:
         raise UserError(
             f"{Path.cwd()}: {free >> 20} MiB are free, and this stage may need {needed >> 20}; make room, then run the "
-            f"same command again ({FLOOR_VARIABLE} sets the floor)"
+            f"same command again ({MIN_FREE_MIB.name} sets the floor)"
         )
 
 

@@ -27,11 +27,10 @@ from urllib.parse import urlsplit
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
+from rstar_core.machine.variables import EXPERIMENT, MLFLOW_RUN_ID
 from tasks.runner.lock import dvc_md5, read_lock
 from tasks.runner.timings import FIRST_ROUND, read_timings
 
-RUN_ID_VARIABLE = "RSTAR_MLFLOW_RUN_ID"  # set by the flow: the run of the round that it brings up to date
-MLFLOW_URL_VARIABLE = "RSTAR_MLFLOW_URL"  # the server of `make ui`, for links
 MODELS = {"policy": "rstar-policy", "ppm": "rstar-ppm"}  # output flag -> registered model
 SHOWN = {".md", ".png", ".json", ".html", ".csv"}
 SUMMARY, ROUNDS_OWN = "Summary", "Round"  # capitals: MLflow's pages begin with what is first in the alphabet
@@ -72,7 +71,7 @@ def is_logged_by_a_flow() -> bool:
 
     To load MLflow takes longer than many a stage, and a flow has loaded it already.
     """
-    return RUN_ID_VARIABLE in os.environ
+    return bool(MLFLOW_RUN_ID.get())
 
 
 def log_recorded(name: str) -> None:
@@ -198,7 +197,7 @@ class Tracker:
 
     def run_of(self, round_id: str) -> str:
         """The round's run: the one that the flow opened, or found by its tags, or new."""
-        given = os.environ.get(RUN_ID_VARIABLE)
+        given = MLFLOW_RUN_ID.get()
         if given and self.client.get_run(given).data.tags.get(ROUND) == round_id:
             return given
         return self._find_or_create(round_id, round_id, {"mlflow.parentRunId": self.parent})
@@ -442,7 +441,7 @@ def _check_reachable(uri: str) -> None:
 
 
 def _experiment_id(client: Any) -> str:
-    name = os.environ.get("RSTAR_EXPERIMENT", "rstar-math")
+    name = EXPERIMENT.get()
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     is_local = tracking_uri().startswith("sqlite:")

@@ -26,8 +26,8 @@ from types import FrameType
 from typing import Any
 
 from rstar_core.machine.parent_death import die_with_parent
+from rstar_core.machine.variables import WARM_SOCKET
 
-SOCKET_VARIABLE = "RSTAR_WARM_SOCKET"
 LIBRARIES = (
     "pyarrow.parquet", "pydantic", "yaml", "torch", "transformers.models.llama.modeling_llama",
     "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
@@ -43,7 +43,7 @@ MAX_REQUEST = 1 << 20
 
 def run_warm(program: str, argv: Sequence[str]) -> int | None:
     """The exit code of ``python -m <program> *argv`` in a warm copy; None where there is none to be had."""
-    address = os.environ.get(SOCKET_VARIABLE)
+    address = WARM_SOCKET.get()
     if not address or program not in PROGRAMS:
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
@@ -189,7 +189,7 @@ def _stage(argv: Sequence[str]) -> int:
     from tasks.__main__ import CONTINUE, main
     from tasks.runner.ending import end_in_time
 
-    del os.environ[SOCKET_VARIABLE]  # it is the copy
+    del os.environ[WARM_SOCKET.name]  # it is the copy
     end_in_time(CONTINUE)
     return main(argv)
 

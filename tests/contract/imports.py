@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("rstar_core", "tasks", "flows")
+# What a machine is like changes no result: what does stands in params.yaml.
+MACHINE = ROOT / "rstar_core" / "machine"
 # Folders whose files belong together: a stage that reaches one of them depends on all of them. (In the sandbox and in
 # the grader one file also starts another by its name.) Of other folders it depends on the files that it reaches.
 UNITS = tuple(f"rstar_core/{name}" for name in ("answers", "cot", "engines", "journal", "mcts", "sandbox"))
@@ -50,7 +52,7 @@ def closure(file: Path) -> set[Path]:
         if current not in found:
             found.add(current)
             waiting.extend(path for name in imported_names(current) for path in files_of(name))
-    return {path for path in found if has_code(path)}
+    return {path for path in found if has_code(path) and MACHINE not in path.parents}
 
 
 def code_dependencies(stage: str) -> set[str]:

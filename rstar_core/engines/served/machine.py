@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from rstar_core.errors import UserError
-
-PREFIX = "RSTAR_VLLM_"
+from rstar_core.machine import variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +43,16 @@ def read_machine() -> Machine:
     Raises:
         UserError: a variable has no sensible value.
     """
-    default = Machine()
-    port = _number("PORT", 0)
     return Machine(
-        python=Path(_text("PYTHON") or default.python),
-        policy_urls=_urls("POLICY_URLS"),
-        ppm_urls=_urls("PPM_URLS"),
-        num_replicas=_number("REPLICAS", default.num_replicas),
-        tensor_parallel=_number("TENSOR_PARALLEL", default.tensor_parallel),
-        devices=_list("DEVICES"),
-        port=port or None,
-        policy_args=tuple(shlex.split(_text("POLICY_ARGS"))),
-        ppm_args=tuple(shlex.split(_text("PPM_ARGS"))),
-        silence=_number("SILENCE_S", int(default.silence)),
-        patience=_number("PATIENCE_S", int(default.patience)),
+        python=variables.VLLM_PYTHON.get(),
+        policy_urls=variables.VLLM_POLICY_URLS.get(),
+        ppm_urls=variables.VLLM_PPM_URLS.get(),
+        num_replicas=variables.VLLM_REPLICAS.get(),
+        tensor_parallel=variables.VLLM_TENSOR_PARALLEL.get(),
+        devices=variables.VLLM_DEVICES.get(),
+        port=variables.VLLM_PORT.get(),
+        policy_args=variables.VLLM_POLICY_ARGS.get(),
+        ppm_args=variables.VLLM_PPM_ARGS.get(),
+        silence=variables.VLLM_SILENCE_SECONDS.get(),
+        patience=variables.VLLM_PATIENCE_SECONDS.get(),
     )
-
-
-def _text(name: str) -> str:
-    return os.environ.get(PREFIX + name, "").strip()
-
-
-def _list(name: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in _text(name).split(",") if part.strip())
-
-
-def _urls(name: str) -> tuple[str, ...]:
-    urls = tuple(url.rstrip("/") for url in _list(name))
-    for url in urls:
-        if not url.startswith(("http://", "https://")):
-            raise UserError(f"{PREFIX}{name}: must be addresses such as http://127.0.0.1:8000, not '{url}'")
-    return urls
-
-
-def _number(name: str, default: int) -> int:
-    text = _text(name)
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserError(f"{PREFIX}{name}: must be a positive whole number, not '{text}'")
-    return int(text)

@@ -12,15 +12,13 @@ import pytest
 from rstar_core.config import Engine, Search
 from rstar_core.engines.base import ZeroReward
 from rstar_core.engines.capacity import (
-    BATCH_VARIABLE,
-    STORE_VARIABLE,
-    TREES_VARIABLE,
     bytes_per_token,
     max_batch_tokens,
     max_trees,
 )
 from rstar_core.engines.load import LocalModels, has_ppm, load_local, load_policy
 from rstar_core.errors import UserError
+from rstar_core.machine.variables import BATCH_MIB, CONCURRENT_TREES, KV_CACHE_MIB
 from rstar_core.policy.card import ModelSource
 from rstar_core.policy.folder import save_policy, save_reference
 from rstar_core.ppm.model import new_ppm, save_ppm, score_batch, write_null_ppm
@@ -103,8 +101,8 @@ def test_a_missing_policy_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["plenty", "-1", "0", "1.5", "1 GiB", "1e3"])
 def test_a_senseless_size_of_the_store_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv(STORE_VARIABLE, text)
-    with pytest.raises(UserError, match=f"{STORE_VARIABLE}: must be a positive whole number, not '{text}'"):
+    monkeypatch.setenv(KV_CACHE_MIB.name, text)
+    with pytest.raises(UserError, match=f"{KV_CACHE_MIB.name}: must be a positive whole number, not '{text}'"):
         load_policy(folder, ENGINE)
 
 
@@ -112,7 +110,7 @@ def test_a_senseless_size_of_the_store_is_refused(folder: Path, monkeypatch: pyt
 def test_the_store_is_as_large_as_the_machine_allows(
     folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, mebibytes: int
 ) -> None:
-    monkeypatch.setenv(STORE_VARIABLE, text)
+    monkeypatch.setenv(KV_CACHE_MIB.name, text)
     loaded = load_local(folder, ENGINE)
     loaded.worker.shutdown()
     assert loaded.store._max_bytes == mebibytes * 1024 * 1024
@@ -122,7 +120,7 @@ def test_the_store_is_as_large_as_the_machine_allows(
 def test_a_batch_is_as_large_as_the_machine_allows(
     folder: Path, monkeypatch: pytest.MonkeyPatch, mebibytes: str, size: int
 ) -> None:
-    monkeypatch.setenv(BATCH_VARIABLE, mebibytes)
+    monkeypatch.setenv(BATCH_MIB.name, mebibytes)
     model = load_local(folder, ENGINE).model
     tokens, each = max_batch_tokens(model), bytes_per_token(model)
     assert tokens * each <= size < (tokens + 1) * each
@@ -134,5 +132,5 @@ def test_how_many_trees_grow_at_once_is_the_machines_to_say(
 ) -> None:
     engine = Engine.model_validate({"kind": kind, "dtype": "float32"})
     assert max_trees(engine) == most
-    monkeypatch.setenv(TREES_VARIABLE, "7")
+    monkeypatch.setenv(CONCURRENT_TREES.name, "7")
     assert max_trees(engine) == 7

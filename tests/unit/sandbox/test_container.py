@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from rstar_core.errors import UserError
+from rstar_core.machine.variables import SANDBOX_COMMAND
 from rstar_core.sandbox import load
 from rstar_core.sandbox.__main__ import main
 from rstar_core.sandbox.base import Outcome, Raised, Status
-from rstar_core.sandbox.container import COMMAND_VARIABLE, ContainerSandbox
+from rstar_core.sandbox.container import ContainerSandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.wire import CUT_MARK
 from tests.unit.sandbox.shell import LIMITS
@@ -26,7 +27,7 @@ PARAMS = str(Path(__file__).parents[3] / "params.yaml")
 
 @pytest.fixture
 def forced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv(COMMAND_VARIABLE, sys.executable)
+    monkeypatch.setenv(SANDBOX_COMMAND.name, sys.executable)
     yield
 
 
@@ -43,16 +44,16 @@ def test_the_command_is_the_sandbox_where_it_is_named(forced: None) -> None:
 
 
 def test_without_linux_and_without_a_command_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(COMMAND_VARIABLE, raising=False)
+    monkeypatch.delenv(SANDBOX_COMMAND.name, raising=False)
     monkeypatch.setattr(load.sys, "platform", "darwin")
-    with pytest.raises(UserError, match=f"needs Linux.*{COMMAND_VARIABLE}"):
+    with pytest.raises(UserError, match=f"needs Linux.*{SANDBOX_COMMAND.name}"):
         open_sandbox(LIMITS)
 
 
 @pytest.mark.parametrize("command", ["/nowhere/docker run", "/bin/false", "'"])
 def test_a_command_that_runs_no_python_is_an_error(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(COMMAND_VARIABLE, command)
-    with pytest.raises(UserError, match=COMMAND_VARIABLE):
+    monkeypatch.setenv(SANDBOX_COMMAND.name, command)
+    with pytest.raises(UserError, match=SANDBOX_COMMAND.name):
         run("pass")
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from rstar_core.errors import UserError
+from rstar_core.machine.variables import SANDBOX_ALLOW_WEAK
 from rstar_core.sandbox.__main__ import main
-from rstar_core.sandbox.level import WEAK_VARIABLE, check_level, describe
+from rstar_core.sandbox.level import check_level, describe
 
 PARAMS = str(Path(__file__).parents[3] / "params.yaml")
 
@@ -25,10 +26,10 @@ def test_a_filter_and_a_wall_around_files_are_enough(layers: list[str]) -> None:
 
 @pytest.mark.parametrize("layers", [[], ["seccomp"], ["namespaces", "mounts", "landlock"]])
 def test_less_is_refused_unless_the_environment_allows_it(layers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(WEAK_VARIABLE, raising=False)
-    with pytest.raises(UserError, match=f"{WEAK_VARIABLE}=1"):
+    monkeypatch.delenv(SANDBOX_ALLOW_WEAK.name, raising=False)
+    with pytest.raises(UserError, match=f"{SANDBOX_ALLOW_WEAK.name}=1"):
         check_level(layers)
-    monkeypatch.setenv(WEAK_VARIABLE, "1")
+    monkeypatch.setenv(SANDBOX_ALLOW_WEAK.name, "1")
     check_level(layers)
 
 

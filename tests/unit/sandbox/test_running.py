@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
 
-from rstar_core.errors import UserError
 from rstar_core.sandbox.base import Raised, Status
-from rstar_core.sandbox.broker import SERVERS_VARIABLE, default_num_servers
 from rstar_core.sandbox.wire import CUT_MARK
 from tests.unit.sandbox.shell import Shell, open_descriptors
 
@@ -156,13 +153,3 @@ def test_descriptors_come_back_to_their_base(shell: Shell) -> None:
     before = open_descriptors()
     shell.run_all(["pass", "1 / 0", "import os; os._exit(0)"] * 10)
     assert open_descriptors() == before
-
-
-def test_the_number_of_servers_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SERVERS_VARIABLE, "3")
-    assert default_num_servers() == 3
-    monkeypatch.delenv(SERVERS_VARIABLE)
-    assert default_num_servers() == os.cpu_count()
-    monkeypatch.setenv(SERVERS_VARIABLE, "many")
-    with pytest.raises(UserError, match=f"{SERVERS_VARIABLE}.*'many'"):
-        default_num_servers()

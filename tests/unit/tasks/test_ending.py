@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rstar_core.errors import UserError
+from rstar_core.machine.variables import MIN_FREE_MIB
 from tasks.runner import room
 from tasks.runner.ending import SECONDS
 
@@ -58,12 +59,12 @@ def test_a_stage_that_may_not_fit_does_not_start(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"256 MiB are free, and this stage may need 256; make room, then"):
         room.check_room([Path("weights")])
-    monkeypatch.setenv(room.FLOOR_VARIABLE, "1")
+    monkeypatch.setenv(MIN_FREE_MIB.name, "1")
     room.check_room([Path("weights")])
 
 
 def test_the_floor_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(room.FLOOR_VARIABLE, "much")
+    monkeypatch.setenv(MIN_FREE_MIB.name, "much")
     with pytest.raises(UserError, match="RSTAR_MIN_FREE_MIB: must be a whole number of MiB, not 'much'"):
         room.check_room([])
 

@@ -11,16 +11,15 @@ import pytest
 from rstar_core.answers.equivalence import Verdict
 from rstar_core.config import Engine, Evaluate, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine
-from rstar_core.engines.capacity import TREES_VARIABLE
 from rstar_core.engines.scripted import ScriptedPolicy, ScriptedReward
 from rstar_core.errors import UserError
 from rstar_core.evaluation.accuracies import accuracies
 from rstar_core.evaluation.answering import frequency, reached
 from rstar_core.evaluation.methods import FLAT, GREEDY, SYSTEM
 from rstar_core.io import PREDICTIONS, digest, read_table, write_problems, write_true_states
+from rstar_core.machine.variables import CONCURRENT_TREES, SANDBOX_SERVERS
 from rstar_core.ppm.model import write_null_ppm
 from rstar_core.sandbox.base import Outcome
-from rstar_core.sandbox.broker import SERVERS_VARIABLE
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.types import Candidate, Prediction, Problem, Question, SearchTree, Step
 from tasks.evaluate import evaluate
@@ -313,7 +312,7 @@ class ToyBox(ToySandbox):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(TREES_VARIABLE, "1")  # the models' scripts are in the order of the trees
+    monkeypatch.setenv(CONCURRENT_TREES.name, "1")  # the models' scripts are in the order of the trees
     monkeypatch.setattr("tasks.evaluate.open_sandbox", ToyBox)
     monkeypatch.setattr("tasks.evaluate.GraderSandbox", lambda: ToyBox(LIMITS))
     write_problems("problems.parquet", PROBLEMS)
@@ -350,7 +349,7 @@ def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_each_accuracy_is_what_its_name_says(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.evaluate.open_sandbox", open_sandbox)
-    monkeypatch.setenv(SERVERS_VARIABLE, "1")
+    monkeypatch.setenv(SANDBOX_SERVERS.name, "1")
     metrics = stage(models())
     assert metrics.pop("timings")["tokens/s"] > 0
     assert set(metrics.pop("interval")) == {*metrics} & set(NEED_A_PPM) - {"num_trees", "num_samples"} | {

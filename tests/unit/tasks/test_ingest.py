@@ -12,7 +12,7 @@ from rstar_core.answers.gold import gold_ruling
 from rstar_core.config import Ingest
 from rstar_core.errors import UserError
 from rstar_core.io import digest, read_demonstrations, read_problems
-from rstar_core.journal import ROOT_VARIABLE
+from rstar_core.machine.variables import JOURNAL
 from tasks.ingest import ingest, unwatched
 
 OUTPUTS = {
@@ -47,7 +47,7 @@ def run(folder: Path, *sources: dict[str, Any], max_bad_fraction: float = 0.5) -
 
 @pytest.fixture(autouse=True)
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "journal"))
+    monkeypatch.setenv(JOURNAL.name, str(tmp_path / "journal"))
     return tmp_path / "journal"
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rstar_core.journal import ROOT_VARIABLE, open_journal
+from rstar_core.journal import open_journal
 from rstar_core.journal.key import journal_key
+from rstar_core.machine.variables import JOURNAL
 from tasks.__main__ import main
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +38,7 @@ def interrupted(name: str, seed: int = 20260) -> Path:
 def test_what_is_stale_is_named_and_removed_and_the_rest_stays(
     root: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(ROOT_VARIABLE, root)
+    monkeypatch.setenv(JOURNAL.name, root)
     kept, changed, other_seed = interrupted("kept"), interrupted("changed"), interrupted("kept", seed=1)
     Path("changed").write_text("after")
     assert main(["journals"]) == 0
@@ -54,6 +55,6 @@ def test_what_is_stale_is_named_and_removed_and_the_rest_stays(
 
 
 def test_an_object_store_is_not_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv(ROOT_VARIABLE, "s3://bucket/journals")
+    monkeypatch.setenv(JOURNAL.name, "s3://bucket/journals")
     assert main(["journals"]) == 2
     assert capsys.readouterr().err.startswith("error: RSTAR_JOURNAL=s3://bucket/journals: journals on an object store")

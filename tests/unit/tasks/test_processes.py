@@ -12,7 +12,8 @@ import pytest
 
 from rstar_core.config import Engine
 from rstar_core.errors import UserError
-from tasks.runner.processes import LOG, PROCESSES_VARIABLE, beside, helped, num_processes
+from rstar_core.machine.variables import SEARCH_PROCESSES
+from tasks.runner.processes import LOG, beside, helped, num_processes
 
 LOCAL = Engine.model_validate({"kind": "local", "dtype": "float64"})
 
@@ -69,12 +70,12 @@ def test_a_process_that_breaks_is_told_and_one_that_is_not_awaited_ends(tmp_path
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])
 def test_a_number_that_is_none_is_told(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PROCESSES_VARIABLE, text)
-    with pytest.raises(UserError, match=PROCESSES_VARIABLE):
+    monkeypatch.setenv(SEARCH_PROCESSES.name, text)
+    with pytest.raises(UserError, match=SEARCH_PROCESSES.name):
         num_processes(LOCAL)
 
 
 def test_servers_are_asked_by_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PROCESSES_VARIABLE, "3")
+    monkeypatch.setenv(SEARCH_PROCESSES.name, "3")
     assert num_processes(LOCAL) == 3
     assert num_processes(LOCAL.model_copy(update={"kind": "vllm"})) == 1

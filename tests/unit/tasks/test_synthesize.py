@@ -14,12 +14,11 @@ import pytest
 
 from rstar_core.config import Engine, SandboxLimits, Search, Seed
 from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
-from rstar_core.engines.capacity import TREES_VARIABLE
 from rstar_core.engines.scripted import ScriptedPolicy
 from rstar_core.errors import UserError
 from rstar_core.io import digest, write_problems
+from rstar_core.machine.variables import CONCURRENT_TREES, SANDBOX_SERVERS
 from rstar_core.mcts.synthesis import budget_of
-from rstar_core.sandbox.broker import SERVERS_VARIABLE
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.shards import read_trees
 from rstar_core.types import Problem, Question, SearchTree, Step
@@ -115,7 +114,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def real_sandbox(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.synthesize.open_sandbox", open_sandbox)
-    monkeypatch.setenv(SERVERS_VARIABLE, "1")
+    monkeypatch.setenv(SANDBOX_SERVERS.name, "1")
 
 
 def run(
@@ -288,7 +287,7 @@ def test_two_workers_publish_the_very_bytes_of_a_lone_one(monkeypatch: pytest.Mo
     drawn = ScriptedPolicy(say_all, is_drawn=True)
     lone = run(monkeypatch, "lone", drawn)
     monkeypatch.setattr("rstar_core.mcts.scheduler._WAIT_SECONDS", 0.01)
-    monkeypatch.setenv(TREES_VARIABLE, "2")  # so that neither begins all trees
+    monkeypatch.setenv(CONCURRENT_TREES.name, "2")  # so that neither begins all trees
     asked: dict[int, set[str]] = {}
 
     class Patient:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rstar_core.machine.variables import MLFLOW_RUN_ID
 from tasks.runner import tracking
 from tasks.runner.lock import dvc_md5
 from tasks.runner.tracking import (
@@ -39,7 +40,7 @@ ROWS = [
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", tracking.RUN_ID_VARIABLE, "RSTAR_EXPERIMENT"):
+    for name in ("MLFLOW_TRACKING_URI", MLFLOW_RUN_ID.name, "RSTAR_EXPERIMENT"):
         monkeypatch.setenv(name, "")  # so that what the code sets is taken back
         monkeypatch.delenv(name)
     for folder in ("sft", "policy", "curves", "metrics"):
@@ -135,7 +136,7 @@ def test_the_lock_file_says_of_each_stage_what_the_runner_said(workspace: Path) 
 def test_the_flow_opens_the_run_that_the_stages_fill(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = open_round("r1")
     assert run_id
-    monkeypatch.setenv(tracking.RUN_ID_VARIABLE, run_id)
+    monkeypatch.setenv(MLFLOW_RUN_ID.name, run_id)
     log_stage(training())
     assert client().get_run(run_id).data.metrics["train/final_loss"] == 1.5
     close_round(run_id, "FAILED")

@@ -15,7 +15,7 @@ from rstar_core.curation.claims import claims_of, select_claims
 from rstar_core.curation.second_look import _SecondLook
 from rstar_core.errors import UserError
 from rstar_core.io import LEDGER, digest, read_table, read_trajectories, write_problems
-from rstar_core.journal import ROOT_VARIABLE
+from rstar_core.machine.variables import JOURNAL
 from rstar_core.reports.markdown import fenced
 from rstar_core.reports.verification import samples
 from rstar_core.shards import write_trees
@@ -74,7 +74,7 @@ def run(folder: Path, problems: list[Problem], trees: list[SearchTree], share: f
 
 def verified(folder: Path, out: str = "trajectories", share: float = 0.0) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(ROOT_VARIABLE, str(folder / "journal"))
+        patch.setenv(JOURNAL.name, str(folder / "journal"))
         return verify(
             round_id="r1",
             problems=folder / "problems.parquet",

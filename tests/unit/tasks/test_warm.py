@@ -14,7 +14,7 @@ import dvc
 import psutil
 import pytest
 
-from tasks.runner.warm import SOCKET_VARIABLE
+from rstar_core.machine.variables import WARM_SOCKET
 
 ROOT = Path(__file__).parents[3]
 # No library need be loaded to see copies being made; a command "wait" tells its pid and waits to be ended.
@@ -28,7 +28,7 @@ def wait(argv):
     pathlib.Path(argv[0]).write_text(str(os.getpid()))
     time.sleep(60)
 def say(argv):
-    print(os.getcwd(), os.environ["GREETING"], warm.SOCKET_VARIABLE in os.environ, *argv)
+    print(os.getcwd(), os.environ["GREETING"], WARM_SOCKET.name in os.environ, *argv)
     raise ZeroDivisionError
 usual, ours = __main__.run, {"wait": wait, "say": say}
 __main__.run = lambda argv: ours[argv[0]](argv[1:]) if argv[0] in ours else usual(argv)
@@ -49,7 +49,7 @@ def server(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def call(folder: Path, *argv: str, program: Sequence[str] = ("tasks",), **more: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), SOCKET_VARIABLE: "warm.sock", **more}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), WARM_SOCKET.name: "warm.sock", **more}
     command = [sys.executable, "-m", *program, *argv]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
