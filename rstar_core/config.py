@@ -341,7 +341,7 @@ class Evaluate(Section):
     temperature: Annotated[float, Field(gt=0)]
     """Of candidates and flat samples; lower than the search's, for errors teach nothing here."""
     max_problems: Positive | None
-    """Held-out problems that are asked; null: all."""
+    """Held-out problems of each source that are asked, drawn by the seed; null: all."""
     num_judged: Count
     """Pairs and solutions of the round that the oracle judges, where the problems have one."""
 

@@ -120,6 +120,7 @@ PAIRS = pa.schema(
 PREDICTIONS = pa.schema(
     [
         ("problem_id", pa.string()),
+        ("source", pa.string()),
         ("level", pa.int32()),
         ("method", pa.string()),
         ("tree_index", pa.int32()),

@@ -245,6 +245,7 @@ class Prediction:
     """
 
     problem_id: str
+    source: str
     level: int
     method: str
     tree_index: int

@@ -63,6 +63,7 @@ def evaluate(
     which only the truth can tell. ``flat@K`` and ``flat_pass@K`` are self-consistency and its bound: as many samples
     as the trees have rollouts (``num_samples``), without search or PPM. All but the first are null without a PPM, and
     where no problem is for them.
+    ``sources`` has the shares by source of the problems: each may be a benchmark of its own.
     ``interval`` has for each the 95 % bootstrap interval over problems, and for ``system_minus_policy``, paired.
     ``curve`` has them by the number of trees. ``ppm_accuracy_benchmark`` is how often the PPM ranks a right terminal
     above a wrong one of the same problem: the mean over problems that have both; ties are half.
@@ -122,8 +123,8 @@ class Inputs:
         return journal_key("evaluate", self.round_id, (self.benchmark, self.policy, self.ppm), params)
 
     def read_problems(self) -> list[Problem]:
-        if problems := read_problems(self.benchmark)[: self.evaluate.max_problems]:
-            return problems
+        if problems := read_problems(self.benchmark):
+            return of_each_source(problems, self.evaluate.max_problems, self.seed)
         raise UserError(
             f"{self.benchmark}: no held-out problems; add a source with split 'benchmark' to ingest.sources"
         )
@@ -139,9 +140,25 @@ class Inputs:
         """Those of ``problems`` that ``method`` answers, in their order."""
         if method == GREEDY:
             return list(problems)
-        drawn = sorted(problems, key=lambda problem: derived_seed(self.seed, "system", problem.id))
-        chosen = {problem.id for problem in drawn[: self.num_system_problems]}
-        return [problem for problem in problems if problem.id in chosen]
+        return drawn(problems, self.num_system_problems, self.seed, "system")
+
+
+def of_each_source(problems: Sequence[Problem], number: int | None, seed: int) -> list[Problem]:
+    """``number`` problems of each source, drawn, all of them in their order; all where there are no more."""
+    sources = dict.fromkeys(problem.source for problem in problems)
+    chosen = {
+        problem.id
+        for source in sources
+        for problem in drawn([one for one in problems if one.source == source], number, seed, "benchmark")
+    }
+    return [problem for problem in problems if problem.id in chosen]
+
+
+def drawn(problems: Sequence[Problem], number: int | None, seed: int, what: str) -> list[Problem]:
+    """``number`` of ``problems``, in their order. What a smaller number draws, a larger one draws too."""
+    order = sorted(problems, key=lambda problem: derived_seed(seed, what, problem.id))
+    chosen = {problem.id for problem in order[:number]}
+    return [problem for problem in problems if problem.id in chosen]
 
 
 def help_with(inputs: Inputs) -> None:

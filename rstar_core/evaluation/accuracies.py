@@ -1,8 +1,8 @@
-"""Predictions -> the metrics of ``evaluate``: shares that are right, by way of answering and by level (paper 4.1)."""
+"""Predictions -> the metrics of ``evaluate``: shares that are right, by way, source and level (paper 4.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import filterfalse
 from typing import Any
 
@@ -22,7 +22,6 @@ def accuracies(predictions: Sequence[Prediction]) -> Row:
     answered = {own[0].problem_id for own in searched}
     paired = [own for own in alone if own[0].problem_id in answered]
     verdicts = {**_alone(alone, paired), **_flat(flat), **_system(searched)}
-    shares = {name: share_by_level(groups) if groups else None for name, groups in verdicts.items()}
     intervals = {
         name: bootstrap_interval([right for _, right in groups]) for name, groups in verdicts.items() if groups
     }
@@ -30,7 +29,7 @@ def accuracies(predictions: Sequence[Prediction]) -> Row:
         pairs = zip(verdicts["system@N"], verdicts["policy_pass@1_paired"], strict=True)
         intervals["system_minus_policy"] = bootstrap_interval([int(one) - int(other) for (_, one), (_, other) in pairs])
     return {
-        **shares,
+        **shares(verdicts),
         "interval": intervals,
         "ppm_accuracy_benchmark": _ranked_right(searched),
         "curve": {str(number): _point(searched, number) for number in range(1, (num_trees or 0) + 1)},
@@ -39,21 +38,38 @@ def accuracies(predictions: Sequence[Prediction]) -> Row:
         "num_trees": num_trees,
         "num_samples": max(map(len, flat), default=None),
         "num_undecided": sum(one.verdict == Verdict.UNDECIDED for one in predictions),
+        "sources": {source: shares(its) for source, its in by_source(verdicts).items()},
     }
 
 
-Verdicts = list[tuple[int, bool]]  # level and whether it is right, by problem
+Verdicts = list[tuple[Prediction, bool]]  # one of its predictions, and whether it is right, by problem
+
+
+def shares(verdicts: Mapping[str, Verdicts]) -> dict[str, dict[str, float] | None]:
+    """By way of answering: of ``all`` problems and by level; None where it was asked none."""
+    return {
+        way: share_by_level((one.level, right) for one, right in its) if its else None for way, its in verdicts.items()
+    }
+
+
+def by_source(verdicts: Mapping[str, Verdicts]) -> dict[str, dict[str, Verdicts]]:
+    """The same for each source of problems: each may be a benchmark of its own."""
+    sources = sorted({one.source for its in verdicts.values() for one, _ in its})
+    return {
+        source: {way: [(one, right) for one, right in its if one.source == source] for way, its in verdicts.items()}
+        for source in sources
+    }
 
 
 def _alone(alone: Sequence[Own], paired: Sequence[Own]) -> dict[str, Verdicts]:
     groups = {"policy_pass@1": alone, "policy_pass@1_paired": paired}
-    return {name: [(own[0].level, is_correct(own[0])) for own in its] for name, its in groups.items()}
+    return {name: [(own[0], is_correct(own[0])) for own in its] for name, its in groups.items()}
 
 
 def _flat(flat: Sequence[Own]) -> dict[str, Verdicts]:
     return {
-        "flat@K": [(own[0].level, _is_right(own, majority(own))) for own in flat],
-        "flat_pass@K": [(own[0].level, any(map(is_correct, own))) for own in flat],
+        "flat@K": [(own[0], _is_right(own, majority(own))) for own in flat],
+        "flat_pass@K": [(own[0], any(map(is_correct, own))) for own in flat],
     }
 
 
@@ -64,13 +80,13 @@ def _system(groups: Sequence[Own]) -> dict[str, Verdicts]:
         "majority@N": lambda own: _is_right(own, majority_of_trees(own)),
         "pass@N": lambda own: any(map(is_correct, own)),
     }
-    return {name: [(own[0].level, way(own)) for own in groups] for name, way in ways.items()}
+    return {name: [(own[0], way(own)) for own in groups] for name, way in ways.items()}
 
 
 def _point(groups: Sequence[Own], num_trees: int) -> dict[str, float]:
     """The system's accuracies with the first ``num_trees`` trees."""
     few = [[one for one in own if one.tree_index < num_trees] for own in groups]
-    return {name: share_by_level(verdicts)["all"] for name, verdicts in _system(few).items()}
+    return {way: sum(right for _, right in its) / len(its) for way, its in _system(few).items()}
 
 
 def _ranked_right(groups: Sequence[Own]) -> float | None:

@@ -18,7 +18,9 @@ Own = Sequence[Prediction]  # one method's, to one problem, in the order of thei
 # --- what a method's trees found ------------------------------------------------------------------------------
 
 
-async def predictions_of(trees: Sequence[SearchTree], method: str, level: int, grader: Grader) -> list[Prediction]:
+async def predictions_of(
+    trees: Sequence[SearchTree], method: str, source: str, level: int, grader: Grader
+) -> list[Prediction]:
     """One prediction for each answered terminal that was reached, or one without an answer for a tree; not marked.
 
     ``trees`` are one method's for one problem; ``grader`` says which of their answers are equal.
@@ -29,6 +31,7 @@ async def predictions_of(trees: Sequence[SearchTree], method: str, level: int, g
     return [
         Prediction(
             problem_id=tree.problem_id,
+            source=source,
             level=level,
             method=method,
             tree_index=tree.tree_index,

@@ -54,7 +54,9 @@ async def method_answers(
         some = {problem.id: problem for problem in problems[start : start + _NUM_AT_ONCE]}
         trees = [list(_grown(journal, method, problem_id, num_trees)) for problem_id in some]
         pairs = zip(trees, some.values(), strict=True)
-        found = await asyncio.gather(*(predictions_of(its, method, problem.level, grader) for its, problem in pairs))
+        found = await asyncio.gather(
+            *(predictions_of(its, method, problem.source, problem.level, grader) for its, problem in pairs)
+        )
         predictions += await marked(list(chain(*found)), some, grader)
         for tree in chain(*trees):
             counts.update(num_tokens=tree.num_tokens, num_failed=tree.is_given_up, num_too_long=tree.has_too_long)

@@ -67,7 +67,7 @@ async def find(question: Question, work: Growing, sandbox: Sandbox, grader: Grad
         *(search(question, parts, its.budget, one, tree) for one, tree in zip(seeds, work.trees, strict=True))
     )
     trees = [tree.freeze(question.id, "", index) for index, tree in enumerate(work.trees)]
-    predictions = await predictions_of(trees, its.name, 0, grader)
+    predictions = await predictions_of(trees, its.name, "", 0, grader)
     return Found(its, trees, predictions, time.monotonic() - started)
 
 

@@ -70,7 +70,7 @@ def _code(stage: str) -> list[Path]:
     name = stage.partition("-")[0]
     entry = yaml.load((_ROOT / "dvc.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)["stages"].get(name)
     if entry is None:
-        return [*sorted(_PACKAGE.rglob("*.py")), *_ROOT.glob(f"tasks/{name}.py")]
+        return [*sorted(_PACKAGE.rglob("*.py")), *_ROOT.glob(f"tasks/commands/{name}.py")]
     files = [path for dep in entry.get("do", entry)["deps"] for path in _files(_ROOT / dep)]
     return sorted(files)
 

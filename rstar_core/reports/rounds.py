@@ -81,7 +81,10 @@ def _evaluation(round_id: str, folder: Path) -> Row:
     _required(folder / "evaluate.json", measured, "policy_pass@1")
     return {
         "round_id": round_id,
-        **{key: measured.get(key) for key in (*COUNTS, *ACCURACIES, "interval", *PPM_AT_EVALUATION, *ORACLES)},
+        **{
+            key: measured.get(key)
+            for key in (*COUNTS, *ACCURACIES, "sources", "interval", *PPM_AT_EVALUATION, *ORACLES)
+        },
     }
 
 
@@ -127,7 +130,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 
 def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
-    return [overview(rows), preferences(rows), by_level(rows)]
+    return [overview(rows), by_source(rows), preferences(rows), by_level(rows)]
 
 
 def preferences(rows: Sequence[Row]) -> list[list[str]]:
@@ -159,6 +162,26 @@ def _overview_cells(row: Row) -> Iterator[str]:
         yield _ABSENT if row[key] is None else f"{row[key]:,}"
     known = [count for count in row["tokens"].values() if count is not None]
     yield short_number(sum(known)) if known else _ABSENT
+
+
+def by_source(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and one line for each source and measure, rounds along; empty where there is one source alone."""
+    measures = {"policy_pass@1": "greedy pass@1", "system@N": names_of(rows)["system@N"]}
+    sources = sorted({source for row in rows for source in row["sources"] or ()})
+    if len(sources) < 2:
+        return []
+    lines = [
+        [source, name, *(percent(share_of(row, source, key)) for row in rows)]
+        for source in sources
+        for key, name in measures.items()
+        if any(share_of(row, source, key) is not None for row in rows)
+    ]
+    return [["by source", "measure", *(row["round_id"] for row in rows)], *lines]
+
+
+def share_of(row: Row, source: str, key: str) -> float | None:
+    shares = (row["sources"] or {}).get(source, {}).get(key)
+    return shares["all"] if shares else None
 
 
 def by_level(rows: Sequence[Row]) -> list[list[str]]:

@@ -180,7 +180,7 @@ def test_a_checkpoint_without_readable_weights_or_of_another_base_is_a_fault(mon
 def test_metrics_are_those_of_the_predictions_on_held_out_problems() -> None:
     make(TREE)
     write_problems("artifacts/problems/benchmark.parquet", [Problem("q0", "What is 2?", "2", 1, "made", "MIT")])
-    predictions = [Prediction("q0", 1, "greedy", 0, 2, "2", (0.0, 0.0), 1.0, 0, "equal")]
+    predictions = [Prediction("q0", "made", 1, "greedy", 0, 2, "2", (0.0, 0.0), 1.0, 0, "equal")]
     write_predictions("artifacts/r1/predictions.parquet", predictions)
     write_json("artifacts/r1/metrics/evaluate.json", {**accuracies(predictions), "num_tokens": 9})
     assert check_all().faults == []

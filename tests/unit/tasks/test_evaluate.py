@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +36,7 @@ NEED_A_PPM = (
 def prediction(method: str, tree_index: int, verdict: str, **more: Any) -> Prediction:
     fields: dict[str, Any] = {
         "problem_id": "p",
+        "source": "made",
         "level": 1,
         "leaf": 1,
         "answer": "x",
@@ -357,6 +359,8 @@ def test_each_accuracy_is_what_its_name_says(stage: Any, monkeypatch: pytest.Mon
         "system_minus_policy",
     }
     assert list(metrics.pop("curve")) == ["1", "2", "3", "4"]
+    (made,) = metrics.pop("sources").values()
+    assert made == {name: metrics[name] for name in made} and set(made) == {name for name in metrics if "@" in name}
     by_oracle = (
         "pair_label_noise",
         "pair_chosen_right",
@@ -426,9 +430,16 @@ def test_greedy_is_one_candidate_and_one_rollout(stage: Any) -> None:
     assert (made.alone.num_candidates, made.system.num_candidates) == ({1}, {1, 3}), "a flat sample is one, too"
 
 
-def test_no_more_problems_than_the_params_say(stage: Any) -> None:
-    assert stage(models(), max_problems=2)["num_problems"] == 2
-    assert [row["problem_id"] for row in predictions() if row["method"] == GREEDY] == ["half", "four"]
+def test_of_each_source_no_more_problems_than_the_params_say(stage: Any) -> None:
+    write_problems("problems.parquet", [*PROBLEMS[:2], *(replace(one, source="other") for one in PROBLEMS[2:])])
+    metrics = stage(models(), max_problems=1)
+    asked = [row["problem_id"] for row in predictions() if row["method"] == GREEDY]
+    assert metrics["num_problems"] == len(asked) == 2
+    assert len({*asked} & {"half", "four"}) == len({*asked} & {"nine", "none"}) == 1
+    assert [row["source"] for row in predictions() if row["method"] == GREEDY] == ["made", "other"]
+    assert set(metrics["sources"]) == {"made", "other"} and metrics["sources"]["other"]["pass@N"]["all"] in (0, 1)
+    write_problems("problems.parquet", PROBLEMS)
+    assert stage(models(), max_problems=3)["num_problems"] == 3
 
 
 def test_the_system_answers_a_drawn_part_which_a_larger_part_holds_and_greedy_is_paired_with_it(stage: Any) -> None:

@@ -299,7 +299,7 @@ def test_killed_while_it_judges_gold_answers_it_goes_on_with_the_others(
             raise KeyboardInterrupt
         return await gold_ruling(gold, sandbox)
 
-    monkeypatch.setattr("tasks.ingest.gold_ruling", until_killed)
+    monkeypatch.setattr("rstar_core.problems.golds.gold_ruling", until_killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, source)
     assert run(tmp_path, source) == whole and digest(tmp_path / "out") == made

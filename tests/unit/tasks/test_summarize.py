@@ -69,6 +69,21 @@ def rows(summary: Path) -> list[dict[str, Any]]:
     return found
 
 
+def test_sources_are_told_apart_where_there_are_more_than_one(tmp_path: Path) -> None:
+    one = {"policy_pass@1": {"all": 0.5}, "system@N": None}
+    other = {"policy_pass@1": {"all": 0.25, "level_1": 0.25}, "system@N": {"all": 0.375}}
+    first = run(tmp_path, "r0", {**FIRST, "evaluate": {**FIRST_EVALUATE, "sources": {"gsm8k": one}}})
+    assert "by source" not in (tmp_path / "r0/summary.md").read_text()
+    run(tmp_path, "r1", {**SEARCHED, "evaluate": {**EVALUATE, "sources": {"gsm8k": one, "stories": other}}}, first)
+    text = (tmp_path / "r1/summary.md").read_text()
+    lines = [line for line in text.splitlines() if "gsm8k" in line or "stories" in line]
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] == [
+        ["gsm8k", "greedy pass@1", "50.0 %", "50.0 %"],
+        ["stories", "greedy pass@1", "–", "25.0 %"],
+        ["stories", "System 2 (system@4)", "–", "37.5 %"],
+    ]
+
+
 def test_the_first_round_has_no_search_to_report(tmp_path: Path) -> None:
     (row,) = rows(run(tmp_path, "r0", FIRST))
     assert row["round_id"] == "r0"
