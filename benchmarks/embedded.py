@@ -101,7 +101,7 @@ def plain_training(model: Any, examples: Sequence[dict[str, list[int]]], batch_s
 
 def decoding(params: Params, folder: Path, questions: Sequence[Question]) -> Figures:
     """One step of each question, greedy."""
-    from rstar_core.engines.local.decode import Sampling
+    from rstar_core.engines.base import Sampling
     from rstar_core.engines.local.kv import PrefixStore
     from rstar_core.engines.local.policy import LocalPolicy
 
@@ -127,7 +127,7 @@ def plain_decoding(model: Any, tokenizer: Any, questions: Sequence[Question]) ->
     import torch
 
     from rstar_core.cot.prompt import zero_shot
-    from rstar_core.engines.local.encoding import stop_ids
+    from rstar_core.engines.encoding import stop_ids
 
     tokenizer.padding_side = "left"
     batch = tokenizer(

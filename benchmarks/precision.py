@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 
+from rstar_core.engines.base import Sampling
+from rstar_core.engines.encoding import encoder, stop_ids
 from rstar_core.engines.local import reward as local_reward
-from rstar_core.engines.local.decode import _BORDER, _CLOSE, Decoder, Request, Sampling
-from rstar_core.engines.local.encoding import encoder, stop_ids
+from rstar_core.engines.local.decode import _BORDER, _CLOSE, Decoder, Request
 from rstar_core.engines.local.kv import PrefixStore
 from rstar_core.io import read_json, read_problems
 from rstar_core.policy.model import load_model, load_tokenizer

@@ -37,10 +37,10 @@ import aiohttp
 from benchmarks.lock_step import lock_step
 from benchmarks.simulated_server import MODEL
 from rstar_core.config import Engine, Params, load_params
-from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
-from rstar_core.engines.load import Models, load_policy
+from rstar_core.engines.base import Models, PolicyEngine, RewardEngine, Sampling, ZeroReward
+from rstar_core.engines.load import load_policy
 from rstar_core.engines.served.servers import Replicas, Server
-from rstar_core.engines.served.vllm import Sampling, TextPrompts, VllmPolicy
+from rstar_core.engines.served.vllm import TextPrompts, VllmPolicy
 from rstar_core.io import read_problems
 from rstar_core.journal.folder import FolderJournal
 from rstar_core.journal.key import JournalKey

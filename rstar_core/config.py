@@ -200,8 +200,9 @@ class Bootstrap(Section):
 class Engine(Section):
     """What runs the policy and the PPM in search and evaluation."""
 
-    kind: Literal["local", "vllm"]
-    """`local`: in the stage's processes. `vllm`: on servers (docs/engines.md)."""
+    kind: Literal["local", "vllm", "scripted"]
+    """`local`: in the stage's processes. `vllm`: on servers (docs/engines.md). `scripted`: no model at all,
+    guesses that are right now and then, for trying everything else in seconds."""
     dtype: Literal["float64", "float32", "bfloat16"]
     """`float64` (local only) makes a small model's samples independent of what shares their batch, at nearly float32's
     speed."""

@@ -14,7 +14,8 @@ from typing import Any
 from rstar_core.answers.equivalence import GRADER_VERSION, Grader
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import Engine, Evaluate, Round, SandboxLimits, Search, Seed
-from rstar_core.engines.load import Models, has_ppm, load_policy
+from rstar_core.engines.base import Models
+from rstar_core.engines.load import has_ppm, load_policy
 from rstar_core.errors import UserError
 from rstar_core.evaluation.accuracies import accuracies
 from rstar_core.evaluation.marking import MethodAnswers, labelled, method_answers, record_key

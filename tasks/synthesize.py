@@ -15,8 +15,8 @@ from typing import Any
 from rstar_core.answers.equivalence import GRADER_VERSION, Grader
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import Engine, Round, SandboxLimits, Search, Seed
-from rstar_core.engines.base import PolicyEngine, RewardEngine
-from rstar_core.engines.load import Models, load_policy
+from rstar_core.engines.base import Models, PolicyEngine, RewardEngine
+from rstar_core.engines.load import load_policy
 from rstar_core.errors import UserError
 from rstar_core.io import read_problems
 from rstar_core.journal import Journal, open_journal

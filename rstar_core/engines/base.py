@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self
 
+from rstar_core.config import Search
 from rstar_core.types import Candidate, Question, Step
 
 SCORE_DIGITS = 3  # engines round a PPM's scores to so many decimals: what batching changes lies below
@@ -41,3 +45,38 @@ class ZeroReward:
 def num_waiting(policy: PolicyEngine) -> int:
     """Requests that the engine has no room for yet, lately; 0 where it does not tell (``num_waiting``)."""
     return int(getattr(policy, "num_waiting", 0))
+
+
+class Models(Protocol):
+    """A round's models, from which engines are made: first these, then the context is entered, then they are used."""
+
+    def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
+        """The policy with this sampling; temperature 0 is greedy."""
+        ...
+
+    def sampler(self, search: Search) -> PolicyEngine:
+        """The policy as a search samples from it."""
+        ...
+
+    def guide(self, kind: Literal["terminal", "ppm"], ppm: Path) -> RewardEngine:
+        """The guide of a search; ``terminal`` needs no PPM.
+
+        Raises:
+            UserError: ``ppm`` is asked for and the folder says that its round has none.
+        """
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """``temperature`` 0 is greedy. A candidate ends at a stop token or after ``max_tokens``."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int

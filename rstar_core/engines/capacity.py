@@ -7,7 +7,7 @@ from typing import Any
 from rstar_core.config import Engine
 from rstar_core.machine import variables
 
-_DEFAULT_TREES = {"local": 1000, "vllm": 256}
+_DEFAULT_TREES = {"local": 1000, "vllm": 256, "scripted": 64}
 
 
 def max_trees(engine: Engine) -> int:

@@ -6,10 +6,17 @@ What they return depends on nothing but their arguments: neither on the order of
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
 
-from rstar_core.types import Candidate, Question, Step
+from rstar_core.config import Search
+from rstar_core.cot.grammar import answer_step, render_segments
+from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
+from rstar_core.types import Candidate, Question, Step, StepKind
 
 Script = Callable[[Question, Sequence[Step]], Sequence[str]]  # -> the continuations of a prefix, at least one
 Scores = Callable[[Question, Sequence[Step], Step], float]  # -> the score in [-1, 1] of a next step
@@ -57,3 +64,48 @@ class ScriptedReward:
 
     async def score(self, question: Question, prefix: Sequence[Step], steps: Sequence[Step]) -> list[float]:
         return [self._scores(question, prefix, step) for step in steps]
+
+
+def arithmetic(question: Question, prefix: Sequence[Step]) -> list[str]:
+    """Guesses of somebody who can calculate and not read: an operation on two numbers of the question.
+
+    It is right now and then where one operation is all there is, so that a round finds pairs; it knows no answer.
+    """
+    if prefix:
+        lines = prefix[-1].output.split() or ["0"]
+        return [written(answer_step(value)) for value in (lines[-1], lines[-1], "1")]
+    numbers = re.findall(r"\d+", question.text) or ["1"]
+    first, last = numbers[0], numbers[-1]
+    bodies = [f"n = {first} {sign} {last}\nprint(n)" for sign in ("+", "-", "*", "//")]
+    return [written(Step(StepKind.CODE_END, body)) for body in bodies]
+
+
+def written(step: Step) -> str:
+    """The part of a step that a policy writes."""
+    return "".join(text for text, is_the_policys in render_segments(step) if is_the_policys)
+
+
+def taste(question: Question, prefix: Sequence[Step], step: Step) -> float:
+    """A score that has nothing to do with the truth."""
+    return len(step.body) % 7 / 10
+
+
+class ScriptedModels:
+    """``engine.kind: scripted``: in the place of any round's models, for trying everything around them in seconds."""
+
+    def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
+        return ScriptedPolicy(arithmetic, is_drawn=temperature > 0)
+
+    def sampler(self, search: Search) -> PolicyEngine:
+        return ScriptedPolicy(arithmetic, is_drawn=True)
+
+    def guide(self, kind: Literal["terminal", "ppm"], ppm: Path) -> RewardEngine:
+        return ZeroReward() if kind == "terminal" else ScriptedReward(taste)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rstar_core.config import Evaluate, Search
-from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
-from rstar_core.engines.load import Models
+from rstar_core.engines.base import Models, PolicyEngine, RewardEngine, ZeroReward
 from rstar_core.mcts.search import Budget
 
 GREEDY, FLAT, SYSTEM = "greedy", "flat", "system"

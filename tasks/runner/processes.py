@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from math import ceil
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from rstar_core.config import Engine
 from rstar_core.engines.capacity import max_trees
-from rstar_core.engines.load import load_libraries, use_threads
+from rstar_core.engines.local.models import load_libraries, use_threads
 from rstar_core.machine.parent_death import die_with_parent
 from rstar_core.machine.variables import SEARCH_PROCESSES
 
@@ -24,8 +24,14 @@ LOG = Path("run/helpers.log")
 
 
 def num_processes(engine: Engine) -> int:
-    """How many processes a stage's searches are spread over; one where servers do the work."""
-    return SEARCH_PROCESSES.get() if engine.kind == "local" else 1
+    """How many processes a stage's searches are spread over; one where they compute nothing."""
+    match engine.kind:
+        case "local":
+            return SEARCH_PROCESSES.get()
+        case "vllm" | "scripted":
+            return 1
+        case _:
+            assert_never(engine.kind)
 
 
 def num_at_once(engine: Engine, num_trees: int) -> int:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 TRAINING = {"epochs": 3, "batch_size": 4}
 
 
-def params() -> dict[str, Any]:
+def params(engine: str) -> dict[str, Any]:
     """One round of a few problems and a model that takes no time."""
     made: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     num_per_level = {"demonstrations": 12, "train": 6, "benchmark": 3}
@@ -31,6 +31,7 @@ def params() -> dict[str, Any]:
     for training in (model["training"], made["train_policy"]["training"], made["train_ppm"]["training"]):
         training.update(TRAINING)
     made["train_ppm"].update(frozen_layers=1, min_updates=0)
+    made["engine"]["kind"] = engine
     made["search"].update(max_depth=4, max_step_tokens=16)
     made["evaluate"].update(num_trees=2, num_candidates=2, num_rollouts=2)
     return made
@@ -56,8 +57,8 @@ class Nursery:
     def _line(self) -> str:
         return str(self.process.stdout.readline()).strip()
 
-    def start(self, workspace: Path, engine: str) -> int:
-        self.process.stdin.write(f"{workspace} {engine}\n")
+    def start(self, workspace: Path) -> int:
+        self.process.stdin.write(f"{workspace}\n")
         self.process.stdin.flush()
         return int(self._line())
 
@@ -75,14 +76,14 @@ def nursery() -> Iterator[Nursery]:
     made.process.wait()
 
 
-def workspace_at(path: Path) -> Path:
+def workspace_at(path: Path, engine: str) -> Path:
     path.mkdir()
-    (path / "params.yaml").write_text(yaml.safe_dump(params(), sort_keys=False))
+    (path / "params.yaml").write_text(yaml.safe_dump(params(engine), sort_keys=False))
     return path
 
 
-def finish(nursery: Nursery, workspace: Path, engine: str) -> None:
-    nursery.start(workspace, engine)
+def finish(nursery: Nursery, workspace: Path) -> None:
+    nursery.start(workspace)
     assert nursery.code() == 0, (workspace / "log").read_text()[-3000:]
 
 

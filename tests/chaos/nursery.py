@@ -1,6 +1,6 @@
 """Runs a round's stages in forked processes that are cheap to kill: the libraries are loaded once, in the parent.
 
-Reads a folder and an engine (``scripted`` or ``local``) a line; answers with the process id of a new process that works
+Reads a folder a line; answers with the process id of a new process that works
 there, and after one more line with its exit code. The stages, their flags and their order are those of dvc.yaml; as
 under DVC, a stage whose metrics file is there is done, and the outputs of one that is not are removed before it runs.
 """
@@ -12,18 +12,12 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
 
 import yaml
 
-from rstar_core.engines.base import PolicyEngine, RewardEngine, ZeroReward
-from rstar_core.engines.scripted import ScriptedPolicy, ScriptedReward
-from rstar_core.io import read_problems
 from rstar_core.machine.parent_death import die_with_parent
-from rstar_core.types import Question, Step
-from tests.unit.mcts.scripts import answer, end
 
 ROOT = Path(__file__).parents[2]
 STAGES = """ingest bootstrap evaluate_r0 summarize_r0 synthesize verify curate train_policy train_ppm evaluate
@@ -43,12 +37,10 @@ def commands() -> Iterator[tuple[str, list[str], list[Path]]]:
         yield name, stage["cmd"].split()[4:], [Path(path) for path in made]
 
 
-def work(engine: str) -> int:
+def work() -> int:
     """The exit code of the first stage that does not end well."""
     from tasks.__main__ import main
 
-    if engine == "scripted":
-        use_script()
     for name, arguments, outputs in commands():
         metrics = Path(arguments[arguments.index("--metrics") + 1])
         if metrics.exists():
@@ -64,43 +56,6 @@ def work(engine: str) -> int:
 def remove(outputs: Iterable[Path]) -> None:
     for path in outputs:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-class ScriptedModels:
-    """In the place of the engine's models: right now and then, by the problems' own answers."""
-
-    def __init__(self) -> None:
-        files = ("train", "benchmark")
-        problems = [one for name in files for one in read_problems(f"artifacts/problems/{name}.parquet")]
-        self.answers = {problem.id: problem.answer for problem in problems}
-
-    def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
-        return ScriptedPolicy(self.say, is_drawn=True)
-
-    def sampler(self, *sampling: Any) -> PolicyEngine:
-        return ScriptedPolicy(self.say, is_drawn=True)
-
-    def guide(self, kind: str, ppm: Path) -> RewardEngine:
-        return ZeroReward() if kind == "terminal" else ScriptedReward(lambda *place: len(place[2].body) % 7 / 10)
-
-    def say(self, question: Question, prefix: Sequence[Step]) -> list[str]:
-        right = self.answers[question.id]
-        values = [right, right, "1", "2"]
-        return [answer(value) for value in values] if prefix else [end(f"n = {value}\nprint(n)") for value in values]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        pass
-
-
-def use_script() -> None:
-    import tasks.evaluate
-    import tasks.synthesize
-
-    for module in (tasks.synthesize, tasks.evaluate):
-        module.load_policy = lambda *_: ScriptedModels()  # type: ignore[attr-defined]
 
 
 def preload() -> None:
@@ -126,7 +81,7 @@ def main() -> None:
     preload()
     print("ready", flush=True)
     for line in sys.stdin:
-        folder, engine = line.split()
+        folder = line.strip()
         child = os.fork()
         if not child:
             code = 1
@@ -136,7 +91,7 @@ def main() -> None:
                 log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
-                code = work(engine)
+                code = work()
             except BaseException:
                 traceback.print_exc()
             finally:

@@ -51,14 +51,14 @@ def lines(log: Path) -> list[str]:
 def test_a_round_on_a_disk_that_grows_ends_with_the_same_bytes(
     nursery: Nursery, disk: SmallDisk, tmp_path: Path
 ) -> None:
-    whole = workspace_at(tmp_path / "whole")
-    finish(nursery, whole, "scripted")
-    workspace, log, kib = workspace_at(disk.folder / "round"), tmp_path / "log", START_KIB
+    whole = workspace_at(tmp_path / "whole", "scripted")
+    finish(nursery, whole)
+    workspace, log, kib = workspace_at(disk.folder / "round", "scripted"), tmp_path / "log", START_KIB
     (workspace / "log").symlink_to(log)  # what is said must not be lost for want of room
     stopped: list[tuple[str, str]] = []
     while True:
         log.write_text("")
-        nursery.start(workspace, "scripted")
+        nursery.start(workspace)
         if (code := nursery.code()) == 0:
             break
         said = [line for line in lines(log) if line.startswith("error: ")]

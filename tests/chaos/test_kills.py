@@ -29,10 +29,10 @@ def stage_now(workspace: Path) -> str | None:
         return None
 
 
-def kill(nursery: Nursery, workspace: Path, engine: str, stage: str, delay: float) -> tuple[str | None, int]:
+def kill(nursery: Nursery, workspace: Path, stage: str, delay: float) -> tuple[str | None, int]:
     """Kill a life ``delay`` seconds after ``stage`` (or a later one) has begun; where it died, and how many orphans."""
     (workspace / "now").unlink(missing_ok=True)
-    process = psutil.Process(nursery.start(workspace, engine))
+    process = psutil.Process(nursery.start(workspace))
     wanted = STAGES[STAGES.index(stage) :]
     while process.status() != psutil.STATUS_ZOMBIE and stage_now(workspace) not in wanted:
         time.sleep(0.005)
@@ -46,10 +46,10 @@ def kill(nursery: Nursery, workspace: Path, engine: str, stage: str, delay: floa
     return (died_in if code else None), len(alive)
 
 
-def durations(nursery: Nursery, workspace: Path, engine: str) -> dict[str, float]:
+def durations(nursery: Nursery, workspace: Path) -> dict[str, float]:
     """Seconds of each stage of a run that nobody interrupts."""
     starts: dict[str, float] = {}
-    process = psutil.Process(nursery.start(workspace, engine))
+    process = psutil.Process(nursery.start(workspace))
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         starts.setdefault(stage_now(workspace) or STAGES[0], time.monotonic())
         time.sleep(0.005)
@@ -59,18 +59,18 @@ def durations(nursery: Nursery, workspace: Path, engine: str) -> dict[str, float
 
 
 def chaos(nursery: Nursery, folder: Path, engine: str, num_kills: int, num_per_workspace: int = 25) -> None:
-    whole = workspace_at(folder / "whole")
-    seconds = durations(nursery, whole, engine)
+    whole = workspace_at(folder / "whole", engine)
+    seconds = durations(nursery, whole)
     expected = made_in(whole)
     dice, killed, orphans, rounds = random.Random(1), Counter[str](), 0, 0
     while killed.total() < num_kills:
-        workspace, rounds = workspace_at(folder / f"killed{rounds}"), rounds + 1
+        workspace, rounds = workspace_at(folder / f"killed{rounds}", engine), rounds + 1
         share = min(num_per_workspace, num_kills - killed.total())
         for stage in sorted((dice.choice(STAGES) for _ in range(share)), key=STAGES.index):
-            died_in, left = kill(nursery, workspace, engine, stage, dice.uniform(0, seconds.get(stage, 0.1)))
+            died_in, left = kill(nursery, workspace, stage, dice.uniform(0, seconds.get(stage, 0.1)))
             killed.update([died_in] if died_in else [])
             orphans += left
-        finish(nursery, workspace, engine)
+        finish(nursery, workspace)
         assert made_in(workspace) == expected
         assert not list((workspace / "journal").glob("*")), "what is published needs no journal"
         check_trees(workspace)

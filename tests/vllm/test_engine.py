@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from rstar_core.engines.load import load_local
+from rstar_core.engines.base import Sampling
+from rstar_core.engines.local.models import load_local
 from rstar_core.engines.served.machine import Machine
-from rstar_core.engines.served.vllm import Sampling, TextPrompts, VllmModels, VllmPolicy
+from rstar_core.engines.served.vllm import TextPrompts, VllmModels, VllmPolicy
 from rstar_core.errors import UserError
 from rstar_core.policy.model import load_tokenizer
 from rstar_core.types import Candidate, Question, Step, StepKind

@@ -18,18 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rstar_core.engines.local.encoding import Prompt
+from rstar_core.engines.base import Sampling
+from rstar_core.engines.encoding import Prompt
 from rstar_core.engines.local.kv import KvBuffer, PrefixStore, prefill
 from rstar_core.errors import UserError
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """``temperature`` 0 is greedy. A candidate ends at a stop token or after ``max_tokens``."""
-
-    temperature: float
-    top_p: float
-    max_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from rstar_core.engines.capacity import head_size
-from rstar_core.engines.local.encoding import Prompt
+from rstar_core.engines.encoding import Prompt
 
 _POSITIONS = 64  # a buffer grows by so many at least
 

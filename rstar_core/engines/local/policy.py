@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from rstar_core.engines.local.decode import Decoder, Request, Sampling
+from rstar_core.engines.base import Sampling
+from rstar_core.engines.encoding import Prompt, encoder, stop_ids
+from rstar_core.engines.local.decode import Decoder, Request
 from rstar_core.engines.local.driver import Driver
-from rstar_core.engines.local.encoding import Prompt, encoder, stop_ids
 from rstar_core.engines.local.kv import PrefixStore
 from rstar_core.types import Candidate, Question, Step
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from rstar_core.engines.base import SCORE_DIGITS
+from rstar_core.engines.encoding import Prompt, encoder
 from rstar_core.engines.local.driver import Driver
-from rstar_core.engines.local.encoding import Prompt, encoder
 from rstar_core.engines.local.kv import KvBuffer, PrefixStore, prefill
 from rstar_core.errors import UserError
 from rstar_core.ppm.model import score_batch, score_of_logits

@@ -10,7 +10,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +18,8 @@ from typing import Any, Literal, Self
 from rstar_core.config import Engine, Search
 from rstar_core.cot.grammar import STOPS
 from rstar_core.cot.prompt import PROMPTS
-from rstar_core.engines.base import SCORE_DIGITS, PolicyEngine, RewardEngine, ZeroReward
-from rstar_core.engines.local.encoding import Encoder, encoder, stop_ids
+from rstar_core.engines.base import SCORE_DIGITS, PolicyEngine, RewardEngine, Sampling, ZeroReward
+from rstar_core.engines.encoding import Encoder, encoder, stop_ids
 from rstar_core.engines.served.machine import Machine
 from rstar_core.engines.served.process import ServerProcess
 from rstar_core.engines.served.servers import PromptTooLong, Replicas, Server
@@ -29,15 +28,6 @@ from rstar_core.policy.card import read_policy_card
 from rstar_core.policy.model import load_tokenizer
 from rstar_core.ppm.model import is_null_ppm, score_of_logits
 from rstar_core.types import Candidate, Question, Step
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """``temperature`` 0 is greedy. A candidate ends at a stop marker or after ``max_tokens``."""
-
-    temperature: float
-    top_p: float
-    max_tokens: int
 
 
 class TokenPrompts:

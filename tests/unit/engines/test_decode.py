@@ -13,8 +13,9 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from rstar_core.engines.local.decode import Decoder, Request, Sampling
-from rstar_core.engines.local.encoding import Prompt
+from rstar_core.engines.base import Sampling
+from rstar_core.engines.encoding import Prompt
+from rstar_core.engines.local.decode import Decoder, Request
 from rstar_core.engines.local.kv import PrefixStore
 from tests.unit.engines.tiny import next_distribution, nucleus, sampled_alone, watched_passes
 

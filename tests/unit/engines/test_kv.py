@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from rstar_core.engines.local.encoding import Prompt
+from rstar_core.engines.encoding import Prompt
 from rstar_core.engines.local.kv import KvBuffer, PrefixStore, prefill
 from tests.unit.engines.tiny import watched_passes
 

@@ -16,7 +16,8 @@ from rstar_core.engines.capacity import (
     max_batch_tokens,
     max_trees,
 )
-from rstar_core.engines.load import LocalModels, has_ppm, load_local, load_policy
+from rstar_core.engines.load import has_ppm, load_policy
+from rstar_core.engines.local.models import LocalModels, load_local
 from rstar_core.errors import UserError
 from rstar_core.machine.variables import BATCH_MIB, CONCURRENT_TREES, KV_CACHE_MIB
 from rstar_core.policy.card import ModelSource

@@ -12,8 +12,8 @@ import torch
 
 from rstar_core.cot.grammar import STOPS
 from rstar_core.cot.prompt import zero_shot
-from rstar_core.engines.local.decode import Sampling
-from rstar_core.engines.local.encoding import encoder
+from rstar_core.engines.base import Sampling
+from rstar_core.engines.encoding import encoder
 from rstar_core.engines.local.kv import PrefixStore
 from rstar_core.engines.local.policy import LocalPolicy
 from rstar_core.errors import UserError

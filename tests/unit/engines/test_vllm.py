@@ -11,8 +11,8 @@ import pytest
 
 from rstar_core.config import Engine, Params, load_params
 from rstar_core.engines.base import SCORE_DIGITS, ZeroReward
+from rstar_core.engines.encoding import encoder
 from rstar_core.engines.load import load_policy
-from rstar_core.engines.local.encoding import encoder
 from rstar_core.engines.served.machine import Machine, read_machine
 from rstar_core.engines.served.vllm import (
     Sampling,
@@ -142,7 +142,7 @@ def test_a_pinned_model_is_served_at_its_revision(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
-    [("REPLICAS", "0", "positive"), ("PORT", "x", "positive"), ("POLICY_URLS", "localhost:1", "must be addresses")],
+    [("REPLICAS", "0", "positive"), ("PORT", "x", "a port number"), ("POLICY_URLS", "localhost:1", "must be addresses")],
 )
 def test_a_senseless_variable_is_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from rstar_core.engines.local.decode import Sampling
+from rstar_core.engines.base import Sampling
 from rstar_core.engines.local.kv import KvBuffer
 from rstar_core.types import Question, Step, StepKind
 
