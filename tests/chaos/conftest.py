@@ -20,9 +20,9 @@ TRAINING = {"epochs": 3, "batch_size": 4}
 def params(engine: str) -> dict[str, Any]:
     """One round of a few problems and a model that takes no time."""
     made: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-    num_per_level = {"demonstrations": 12, "train": 6, "benchmark": 3}
+    num_per_level = {"demonstrations": 24, "train": 16, "benchmark": 6}
     for source in made["ingest"]["sources"]:
-        source.update(levels=[1, 2], num_per_level=num_per_level[source["split"]])
+        source.update(levels=[1], num_per_level=num_per_level[source["split"]])
     made["rounds"] = {"r1": {**made["rounds"]["r1"], "num_rollouts": 3, "num_candidates": 3, "num_trees": 2}}
     made["rounds"]["r1"].update(has_ppm=True, num_system_problems=4)
     model = made["bootstrap"]["model"]
