@@ -32,7 +32,7 @@ from rstar_core.sandbox.broker import ForkSandbox
 from rstar_core.sandbox.snapshots import SnapshotBudget
 
 LIMITS = SandboxLimits(wall_seconds=30, cpu_seconds=8, memory_mib=512, max_output_chars=4000)
-NONE, KEPT = SnapshotBudget(0), SnapshotBudget(400, 4096)
+NONE, KEPT = SnapshotBudget(0, 0), SnapshotBudget(400, 4096)
 TRIVIAL = "print(1 + 1)"
 SOLVE = "import sympy\nx = sympy.Symbol('x')\nprint(sympy.solve(x**2 - 7 * x + 12, x))"
 # A solution as a model writes it; {n} makes each candidate its own.

@@ -142,7 +142,11 @@ def test_a_pinned_model_is_served_at_its_revision(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
-    [("REPLICAS", "0", "positive"), ("PORT", "x", "a port number"), ("POLICY_URLS", "localhost:1", "must be addresses")],
+    [
+        ("REPLICAS", "0", "positive"),
+        ("PORT", "x", "a port number"),
+        ("POLICY_URLS", "localhost:1", "must be addresses"),
+    ],
 )
 def test_a_senseless_variable_is_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str

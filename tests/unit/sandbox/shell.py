@@ -15,8 +15,8 @@ from rstar_core.sandbox.snapshots import SnapshotBudget
 
 CASES = Path(__file__).parents[4] / "shared" / "cases"
 LIMITS = SandboxLimits(wall_seconds=2.0, cpu_seconds=1, memory_mib=256, max_output_chars=200)
-NO_SNAPSHOTS = SnapshotBudget(max_count=0)
-EVERY_SNAPSHOT = SnapshotBudget(min_cpu_seconds=0)
+NO_SNAPSHOTS = SnapshotBudget(0, 0)
+EVERY_SNAPSHOT = SnapshotBudget(128, 1024, 0)
 
 
 class Shell:

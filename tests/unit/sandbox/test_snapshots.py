@@ -112,7 +112,7 @@ def test_a_snapshot_that_died_is_replayed(fresh: Shell) -> None:
 
 
 def test_a_cheap_state_is_not_kept() -> None:
-    with open_shell(ROOMY, 1, SnapshotBudget(min_cpu_seconds=0.2)) as shell:
+    with open_shell(ROOMY, 1, SnapshotBudget(128, 1024, 0.2)) as shell:
         shell.run("x = 1")
         assert shell.sandbox.num_snapshots == 0
         shell.run(SLOW)
