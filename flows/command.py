@@ -15,7 +15,8 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "evolve": Command("flows.evolve", (), "run all rounds of params.yaml, or one with what it needs: --round r2"),
+    "evolve": Command("flows.evolve", (), "run all rounds of params.yaml; --round r2, --profile tiny, --dry-run"),
+    "profile": Command("flows.profiles", (), "make params.yaml one of infra/profiles/: tiny, full, paper …"),
     "solve": Command("tasks", ("solve",), "ask a trained round a question, and watch it search"),
     "ui": Command("flows.ui", (), "Prefect and MLflow on 127.0.0.1, with a worker, until Ctrl-C"),
     "check": Command("tasks", ("check",), "verify files, hashes, lineage and MLflow"),

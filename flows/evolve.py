@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from flows.profiles import use
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.machine import variables
@@ -24,9 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
         variables.check()
+        if arguments.profile:
+            print(f"params.yaml is now {use(arguments.profile)}")
         params = load_params()
         rounds = list(params.rounds)
         last = params.known_round(arguments.round or rounds[-1])
+        if arguments.dry_run:
+            print(dry_run(arguments.round, rounds))
+            return 0
         with connection():
             state = run_flow(arguments)
         if state.is_failed():
@@ -42,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m flows.evolve", description="All rounds in order, or one.")
+    parser.add_argument("--profile", metavar="NAME", help="first make params.yaml this one of infra/profiles/")
+    parser.add_argument("--dry-run", action="store_true", help="say which stages would run, and run none")
     parser.add_argument("--round", metavar="ID", help="only this round, and what it needs that never ran")
     parser.add_argument("--rebuild", action="store_true", help="with --round: run stale earlier rounds again")
     return parser.parse_args(argv)
@@ -87,6 +95,15 @@ def load_libraries() -> None:
     import flows.rounds  # noqa: F401
 
     prepare()
+
+
+def dry_run(round_id: str | None, rounds: Sequence[str]) -> str:
+    """The stages that the round needs, or all rounds, and which of them would run."""
+    from flows.graph import closure, plan, unchanged
+    from flows.times import outlook_by_stage
+
+    stages = closure(round_id, rounds) if round_id else [one for its in plan(rounds).values() for one in its]
+    return outlook_by_stage(stages, unchanged(stages))
 
 
 def report(round_id: str, rounds: Sequence[str]) -> str:

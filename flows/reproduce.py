@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -30,27 +30,40 @@ CHATTER = (  # DVC's standing advice about git and pushing
     "Generating lock file",
     "Updating lock file",
     "Data and pipelines are up to date.",
+    "> exec python -m tasks ",  # hundreds of characters, all of them in dvc.yaml
+    "Running stage ",
 )
+EMPTY = re.compile(r"^WARNING: '.*' is empty\.$")  # no rejected rows, no pairs: that is as it may be
 PROGRESS = re.compile(r": (\d+)/(\d+) \(\d+ %\), ")  # rstar_core/progress.py
 RETRY_DELAY_SECONDS = 3
 
 
 @task
-def reproduce(stage: str, environment: dict[str, str], is_kept: bool = False) -> State[Any]:
-    """``dvc repro --single-item <stage>``: DVC alone decides whether anything runs.
+def reproduce(stage: str, environment: dict[str, str], place: str, is_kept: bool = False) -> State[Any]:
+    """``dvc repro --single-item <stage>``: DVC alone decides whether anything runs. ``place`` is ``stage 7 of 31``.
 
     ``is_kept``: it has been asked already, and would run nothing.
     """
     if is_kept:
         return Completed(name=UP_TO_DATE, message="up to date")
     lines: list[str] = []
-    listeners = (lines.append, get_run_logger().info, gauge(stage))
-    code = run_dvc(["repro", "--single-item", stage], environment, _all(listeners))
+    say = get_run_logger().info
+    say(place)
+    with log_of(stage) as log:
+        listeners = (lines.append, say, gauge(stage), lambda line: print(line, file=log))
+        code = run_dvc(["repro", "--single-item", stage], environment, _all(listeners))
     if code:
         return Failed(message=reason(lines) or f"dvc ended with exit code {code}")
     if any(text in line for line in lines for text in DID_NOT_RUN):
         return Completed(name=UP_TO_DATE, message="up to date")
     return Completed()
+
+
+def log_of(stage: str) -> IO[str]:
+    """run/stages/<stage>.log: all that the stage says in this run, also for who looks later."""
+    path = Path("run/stages") / f"{stage}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("w", encoding="utf-8", buffering=1)
 
 
 def task_for(stage: Stage) -> Any:
@@ -89,8 +102,9 @@ def run_dvc(arguments: Sequence[str], environment: Mapping[str, str], say: Calla
     with subprocess.Popen(command, env=_environment(environment), text=True, bufsize=1, **pipe) as child:  # type: ignore[call-overload]
         try:
             for line in child.stdout:
-                if line.strip() and not line.strip().startswith(CHATTER):
-                    say(line.rstrip())
+                text = line.rstrip()
+                if text and not text.strip().startswith(CHATTER) and not EMPTY.match(text):
+                    say(text)
             return int(child.wait())
         finally:
             child.terminate()

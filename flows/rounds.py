@@ -20,10 +20,12 @@ from flows.healing import heal
 from flows.owner import workspace_lock
 from flows.reproduce import UP_TO_DATE, reason, run_dvc, task_for
 from flows.servers import process
+from flows.times import outlook
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
 from rstar_core.machine import variables
+from rstar_core.reports.rounds import compact
 from tasks.runner.tracking import catch_up, log_recorded
 
 WARM_SOCKET = Path("run/warm.sock")  # relative: an address of a socket is short
@@ -55,8 +57,9 @@ def evolve_round(round_id: RoundId, rebuild: bool = False) -> State[Any]:
         if not rebuild:
             stop_if_stale(stage for stage in stages if stage.round_id != round_id)
         kept = unchanged(stages)
+        places = announced(stages, kept)
         with warm_copies(stages, kept) as environment:
-            run_stages(round_id, stages, kept, environment)
+            run_stages(round_id, stages, kept, environment, places)
             push(environment)
 
     return outcome(work)
@@ -71,9 +74,10 @@ def evolve() -> State[Any]:
         stages_of = plan(list(params.rounds))
         everything = [stage for stages in stages_of.values() for stage in stages]
         kept, last = unchanged(everything), list(params.rounds)[-1]
+        places = announced(everything, kept)
         with warm_copies(everything, kept) as environment:
             for round_id, stages in stages_of.items():
-                did_run = run_stages(round_id, stages, kept, environment)
+                did_run = run_stages(round_id, stages, kept, environment, places)
                 if did_run or round_id == last:  # where nothing ran: the remote may have been away before
                     push(environment)
                 stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate, params.rounds)
@@ -111,8 +115,18 @@ def warm_copies(stages: Sequence[Stage], kept: Collection[str]) -> Iterator[dict
         yield {variables.WARM_SOCKET.name: str(WARM_SOCKET)}
 
 
+def announced(stages: Sequence[Stage], kept: Collection[str]) -> dict[str, str]:
+    """Say what is to be done; each stage's place among all."""
+    get_run_logger().info(outlook(stages, kept))
+    return {stage.name: f"stage {number} of {len(stages)}" for number, stage in enumerate(stages, start=1)}
+
+
 def run_stages(
-    round_id: str, stages: Sequence[Stage], kept: Collection[str], environment: Mapping[str, str]
+    round_id: str,
+    stages: Sequence[Stage],
+    kept: Collection[str],
+    environment: Mapping[str, str],
+    places: Mapping[str, str],
 ) -> list[Stage]:
     """Bring ``stages`` up to date in order and show the round's table; those that ran.
 
@@ -124,7 +138,8 @@ def run_stages(
     with closing_tracking(tracking), mirror(tracking) as log:
         log(catch_up, {stage.name for stage in stages if stage.name in kept})
         for stage in stages:
-            state = task_for(stage)(stage.name, {**environment, **tracking}, stage.name in kept, return_state=True)
+            place, is_kept = places[stage.name], stage.name in kept
+            state = task_for(stage)(stage.name, {**environment, **tracking}, place, is_kept, return_state=True)
             if not state.is_completed():
                 raise UserError(f"{stage.name}: {(state.message or state.name).removeprefix('error: ')}")
             if state.name != UP_TO_DATE:
@@ -132,8 +147,15 @@ def run_stages(
                 log(log_recorded, stage.name)
     create_markdown_artifact(key=f"summary-{round_id}", markdown=stages[-1].output(".md").read_text())
     if did_run:
+        show(read_json(stages[-1].output(".json"))["rounds"])
         put_on_store(round_id)
     return did_run
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    """The rounds so far, before anything can stop what comes after them."""
+    for line in compact(rows).splitlines():
+        get_run_logger().info(line)
 
 
 @contextmanager

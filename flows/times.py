@@ -1,9 +1,13 @@
-"""Where the time went: one small table of seconds, stages by rounds."""
+"""Where the time went, stage by stage, and where it will go."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+from flows.graph import Stage
+from rstar_core.progress import duration
+from tasks.runner.timings import read_timings
 
 
 def times_table(timings: Mapping[str, Mapping[str, Any]]) -> str:
@@ -22,3 +26,31 @@ def _seconds(entry: Mapping[str, float] | None) -> str:
 
 def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def outlook(stages: Sequence[Stage], kept: Collection[str]) -> str:
+    """How many stages are to run, and how long they took when they last did, where all have."""
+    waiting = [stage for stage in stages if stage.name not in kept]
+    said = f"{len(stages)} stages, {len(stages) - len(waiting)} of them up to date"
+    seconds = [last_seconds(stage) for stage in waiting]
+    if not waiting or None in seconds:
+        return said
+    return f"{said}; the others took {duration(sum(filter(None, seconds)))} when they last ran"
+
+
+def outlook_by_stage(stages: Sequence[Stage], kept: Collection[str]) -> str:
+    """A line for each stage, and ``outlook``."""
+    width = max(len(stage.name) for stage in stages)
+    lines = []
+    for stage in stages:
+        seconds = last_seconds(stage)
+        took = "" if seconds is None else f", took {duration(seconds)} when it last ran"
+        lines.append(f"{stage.name:<{width}}  {'up to date' if stage.name in kept else 'to run'}{took}")
+    return "\n".join([*lines, outlook(stages, kept)])
+
+
+def last_seconds(stage: Stage) -> float | None:
+    """What ``timings.json`` has of it, if anything."""
+    words = stage.command.partition("-m tasks ")[2].split()
+    seconds: float | None = read_timings(stage.round_id).get(words[0] if words else "", {}).get("seconds")
+    return seconds

@@ -231,6 +231,9 @@ class Search(Section):
     """Rollouts of one tree under way at once; 1: one after another (paper)."""
     settled_after: Positive | None
     """A tree ends when so many rollouts in a row gave one answer; null: never (paper)."""
+    record_generations: bool
+    """Whether a round's trees keep all that the policy wrote, so that they can be grown again without it; they are then
+    more than twice as large."""
 
 
 class SandboxLimits(Section):

@@ -33,12 +33,17 @@ class Progress:
     def _line(self, seconds: float, note: str) -> str:
         rate = (self._done - self._done_before) / max(seconds, 1e-9)
         if self._total is None:
-            return f"{self._what}: {self._done}, {rate:.1f} {self._unit}/s"
+            return f"{self._what}: {self._done}, {speed(rate, self._unit)}"
         left = (self._total - self._done) / rate if rate else 0.0
         share = 100 * self._done / max(self._total, 1)
         eta = f"ETA {duration(left)}" if self._done < self._total else f"took {duration(seconds)}"
-        parts = [f"{self._what}: {self._done}/{self._total} ({share:.0f} %)", f"{rate:.1f} {self._unit}/s", eta, note]
+        parts = [f"{self._what}: {self._done}/{self._total} ({share:.0f} %)", speed(rate, self._unit), eta, note]
         return ", ".join(part for part in parts if part)
+
+
+def speed(rate: float, unit: str) -> str:
+    """``3.1 trees/s``, and ``25.0 s/tree`` where one takes longer than a second."""
+    return f"{rate:.1f} {unit}/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s/{unit.removesuffix('s')}"
 
 
 def duration(seconds: float) -> str:

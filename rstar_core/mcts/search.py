@@ -33,6 +33,7 @@ class Budget:
 
     ``mixed_rollouts`` follow where terminals of both signs have been reached, which preferences are made from; such a
     tree is never settled.
+    ``record_generations``: the tree keeps what engines said, see ``SearchTree``.
     ``num_parallel_leaves`` rollouts of a tree are under way at once; 1 is the paper's sequential search.
     """
 
@@ -44,6 +45,7 @@ class Budget:
     settled_after: int | None
     num_parallel_leaves: int = 1
     mixed_rollouts: int = 0
+    record_generations: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,8 @@ class _Search:
 
     def _apply(self, index: int, found: _Expansion) -> None:
         self._tree.num_tokens += sum(candidate.num_tokens for candidate in found.candidates)
-        self._tree.generations.append(Generation(index, tuple(found.candidates), tuple(found.scores)))
+        if self._budget.record_generations:
+            self._tree.generations.append(Generation(index, tuple(found.candidates), tuple(found.scores)))
         self._tree[index].terminal = found.reason
         for step, score, num_samples in zip(found.steps, found.scores, found.counts, strict=True):
             self._add(index, step, score, num_samples)

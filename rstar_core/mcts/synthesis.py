@@ -31,6 +31,7 @@ def budget_of(search: Search, round: Round) -> Budget:
         settled_after=search.settled_after,
         num_parallel_leaves=search.num_parallel_leaves,
         mixed_rollouts=round.mixed_rollouts,
+        record_generations=search.record_generations,
     )
 
 

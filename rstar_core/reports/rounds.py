@@ -118,7 +118,7 @@ def levels_of(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
 def names_of(rows: Sequence[Row]) -> dict[str, str]:
     """What accuracies are called, with the numbers of trees and samples, or the letters where rounds differ in them."""
     numbers = {
-        letter: {row[key] for row in rows if row[key]} for letter, key in (("N", "num_trees"), ("K", "num_samples"))
+        letter: {row[key] for row in rows if row.get(key)} for letter, key in (("N", "num_trees"), ("K", "num_samples"))
     }
     told = {letter: found.pop() if len(found) == 1 else letter for letter, found in numbers.items()}
     return {key: name.format(**told) for key, name in NAMES.items()}
@@ -131,6 +131,24 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
     return [overview(rows), by_source(rows), preferences(rows), by_level(rows)]
+
+
+def compact(rows: Sequence[Row]) -> str:
+    """The few columns that tell whether rounds get better, narrow enough for a terminal."""
+    system = names_of(rows)["system@N"]
+    header = ["round", "coverage", "greedy", system, "pass@N", "PPM", "pairs", "tokens"]
+    keys = ("coverage", "policy_pass@1", "system@N", "pass@N")
+    lines = [
+        [
+            row["round_id"],
+            *(percent(row[key]["all"] if row.get(key) else None) for key in keys),
+            percent(row.get("ppm_accuracy")),
+            _ABSENT if row.get("num_pairs") is None else str(row["num_pairs"]),
+            short_number(sum(filter(None, row.get("tokens", {}).values()))),
+        ]
+        for row in rows
+    ]
+    return aligned([header, *lines])
 
 
 def preferences(rows: Sequence[Row]) -> list[list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -15,7 +14,7 @@ from rstar_core.config import SandboxLimits
 from rstar_core.errors import UserError
 from rstar_core.machine import variables
 from rstar_core.sandbox.base import Outcome, Status
-from rstar_core.sandbox.level import check_level, describe
+from rstar_core.sandbox.level import check_level, describe, say_once
 from rstar_core.sandbox.process import Child, Lost
 from rstar_core.sandbox.runners import Runner, Runners
 from rstar_core.sandbox.server import LIBRARIES, ForkServer, ServerDied
@@ -56,7 +55,7 @@ class ForkSandbox:
         except UserError:
             await self.__aexit__(None, None, None)
             raise
-        print(f"sandbox: {self.description}", file=sys.stderr)
+        say_once(self.description)
         return self
 
     async def __aexit__(

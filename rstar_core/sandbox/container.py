@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import signal
-import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from rstar_core.config import SandboxLimits
 from rstar_core.errors import UserError
 from rstar_core.machine.variables import SANDBOX_COMMAND
 from rstar_core.sandbox.base import Outcome, Status
+from rstar_core.sandbox.level import say_once
 from rstar_core.sandbox.wire import HEADER, decode_reply, encode_steps, frame, max_reply_bytes
 
 FOLDER = Path(__file__).parent
@@ -53,7 +53,7 @@ class ContainerSandbox:
         outcome = await self.run([], "pass")
         if outcome.status is not Status.OK:
             raise UserError(f"{SANDBOX_COMMAND.name}: '{shlex.join(self._command)}' runs no Python: {outcome.error}")
-        print(f"sandbox: {self.description}", file=sys.stderr)
+        say_once(self.description)
         return self
 
     async def __aexit__(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from functools import cache
 
 from rstar_core.errors import UserError
 from rstar_core.machine.variables import SANDBOX_ALLOW_WEAK
@@ -14,6 +16,12 @@ def describe(layers: Sequence[str]) -> str:
     """One line, e.g. ``namespaces, mounts, landlock, seccomp (without: own user, snapshots)``."""
     missing = [layer for layer in LAYERS if layer not in layers]
     return (", ".join(layers) or "nothing") + (f" (without: {', '.join(missing)})" if missing else "")
+
+
+@cache
+def say_once(description: str) -> None:
+    """A process may open several sandboxes; what isolates them is told once."""
+    print(f"sandbox: {description}", file=sys.stderr)
 
 
 def is_enough(layers: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from rstar_core.config import load_params
 from rstar_core.io import write_json
+from rstar_core.progress import duration
+from rstar_core.reports.headlines import headline
 from tasks.runner.inputs import sound
 from tasks.runner.room import check_room
 from tasks.runner.stages import add_flags, fill_sections, load_stage, tracked_keys
@@ -29,8 +32,11 @@ def run_stage(name: str, argv: Sequence[str]) -> None:
     with sound(inputs.values(), lambda: fill_sections(function, load_params(), round_id)):
         metrics = function(**{key: value for key, value in flags.items() if key != "metrics"}, **sections)
     rates: dict[str, Any] = metrics.pop("timings", {})
-    record_timings(round_id, name, {"seconds": round(time.monotonic() - started, 3), **rates})
+    seconds = time.monotonic() - started
+    record_timings(round_id, name, {"seconds": round(seconds, 3), **rates})
     write_json(flags["metrics"], metrics)
+    if found := headline(name, metrics):
+        print(f"{' '.join(filter(None, (name, round_id)))}: {found}; {duration(seconds)}", file=sys.stderr)
     if is_logged_by_a_flow():
         return
     params = tracked_keys(sections, function, round_id)

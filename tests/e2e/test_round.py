@@ -1,4 +1,4 @@
-"""The profile `tiny`: one round through real DVC, Prefect, MLflow, sandbox and training."""
+"""The profile `tiny`: two rounds through real DVC, Prefect, MLflow, sandbox and training."""
 
 from __future__ import annotations
 
@@ -41,33 +41,37 @@ def copy_project(target: Path) -> None:
     for file in filter(lambda name: (ROOT / name).is_file(), files):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         (target / file).write_bytes((ROOT / file).read_bytes())
-    run(target, "git", "init", "--quiet")
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "as cloned"]):
+        run(target, "git", "-c", "user.name=t", "-c", "user.email=t@t", *command)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("project")
     copy_project(target)
-    run(target, "make", "profile", "PROFILE=tiny")
     return target
 
 
 @pytest.fixture(scope="module")
 def first_log(project: Path) -> str:
-    return run(project, sys.executable, "-m", "flows.evolve")
+    return run(project, sys.executable, "-m", "flows.evolve", "--profile", "tiny")
 
 
 def test_the_round_is_measured_in_every_way(project: Path, first_log: str) -> None:
-    r0, r1 = json.loads((project / "artifacts/r1/summary.json").read_text())["rounds"]
-    assert [r0["round_id"], r1["round_id"]] == ["r0", "r1"]
+    r0, r1, r2 = json.loads((project / "artifacts/r2/summary.json").read_text())["rounds"]
+    assert [row["round_id"] for row in (r0, r1, r2)] == ["r0", "r1", "r2"]
     assert r0["system@N"] is None and r0["coverage"] is None
     assert 0 < r1["coverage"]["all"] <= 1
-    assert set(r1["policy_pass@1"]) == {"all", "level_1", "level_2"}
+    assert set(r1["policy_pass@1"]) == {"all", "level_1"} and set(r1["sources"]) == {"stories"}
     assert r1["pass@N"]["all"] >= max(r1[name]["all"] for name in ("system@N", "best@N", "majority@N"))
     assert 0 <= r1["pair_label_noise"] < 0.5 and r1["ppm_accuracy_shuffled"] is not None
-    assert r1["num_problems"] == 24 and r1["num_trajectories"] > 0 and r1["num_pairs"] > 0
+    assert r1["num_problems"] == 16 and r1["num_trajectories"] > 0 and r1["num_pairs"] > 0
     assert all(r1["tokens"].values())
-    assert "| r1 " in first_log, "the table of rounds"
+    assert r2["num_pairs"] >= r1["num_pairs"] and r2["ppm_accuracy"] is not None, (
+        "r2 keeps r1's pairs, and searched by its PPM"
+    )
+    assert first_log.count("| r1 ") >= 3, "the table of rounds: after each round, and at the end"
+    assert "stage 18 of 18" in first_log and "evaluate r2: greedy " in first_log
 
 
 def test_everything_a_reader_looks_for_is_there(project: Path, first_log: str) -> None:
@@ -84,7 +88,7 @@ def test_the_second_run_does_nothing(project: Path, first_log: str) -> None:
     lock = (project / "dvc.lock").read_bytes()
     assert "Data and pipelines are up to date" in run(project, "dvc", "status")
     assert "Running stage" not in run(project, "dvc", "repro")
-    assert "Running stage" not in run(project, sys.executable, "-m", "flows.evolve", "--round", "r1")
+    assert "Running stage" not in run(project, sys.executable, "-m", "flows.evolve", "--round", "r2")
     assert (project / "dvc.lock").read_bytes() == lock
 
 
@@ -98,7 +102,7 @@ print(len(runs), r1["metrics.Summary/policy_pass_at_1"], len(mlflow.MlflowClient
 """
     count, accuracy, models = run(project, sys.executable, "-c", script).splitlines()[-1].split()
     rows = json.loads((project / "artifacts/r1/summary.json").read_text())["rounds"]
-    assert (int(count), int(models)) == (3, 2), "a parent and two rounds; policy and PPM"
+    assert (int(count), int(models)) == (4, 2), "a parent and three rounds; policy and PPM"
     assert float(accuracy) == rows[1]["policy_pass@1"]["all"]
 
 
@@ -110,5 +114,5 @@ def test_the_check_finds_every_link_from_problem_to_metric(project: Path, first_
     (line,) = [one for one in run(project, sys.executable, "-m", "tasks", "check").splitlines() if "checked: " in one]
     counts = {name: int(count) for count, name in (one.split() for one in line[9:].partition(";")[0].split(", "))}
     assert line.endswith("faults: 0")
-    assert counts["lineage"] > 24 and (counts["checkpoints"], counts["metrics"]) == (4, 4)
+    assert counts["lineage"] > 24 and (counts["checkpoints"], counts["metrics"]) == (6, 6)
     assert all(counts.values())

@@ -7,7 +7,8 @@ import logging
 import shutil
 import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -40,6 +41,21 @@ def task_runs(state: State[Any]) -> dict[str, str]:
     with get_client(sync_client=True) as client:
         runs = client.read_task_runs(flow_run_filter=where)
     return {run.name: run.state_name for run in sorted(runs, key=lambda run: run.start_time)}
+
+
+@contextmanager
+def said_by_flow(caplog: pytest.LogCaptureFixture, name: str = "prefect.flow_runs") -> Iterator[list[str]]:
+    """What flow runs (or task runs) log, line by line, once the block has ended."""
+    log, said = logging.getLogger(name), []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    for one in (handler, caplog.handler):
+        log.addHandler(one)
+    try:
+        yield said
+    finally:
+        for one in (handler, caplog.handler):
+            log.removeHandler(one)
 
 
 def status() -> str:
@@ -93,12 +109,8 @@ def test_a_remote_that_is_away_costs_a_warning_and_the_next_run_pushes(
 ) -> None:
     remote = project.root / "remote"
     remote.write_text("a file where a folder should be: nothing can be pushed")
-    flow_log = logging.getLogger("prefect.flow_runs")
-    flow_log.addHandler(caplog.handler)
-    try:
+    with said_by_flow(caplog):
         state = evolve_round("r1", return_state=True)
-    finally:
-        flow_log.removeHandler(caplog.handler)
     assert state.is_completed()
     # A set: whether the flow's logger hands on to the root's handlers, too, depends on what ran before.
     (said,) = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
@@ -114,11 +126,25 @@ def test_a_remote_that_is_away_costs_a_warning_and_the_next_run_pushes(
     assert (project.root / "out/r1/model").read_text() == "r1\n", "the remote has them now"
 
 
-def test_a_fall_beyond_the_gate_stops_the_evolution(project: Project) -> None:
+def test_a_fall_beyond_the_gate_stops_the_evolution_and_the_table_is_there(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
     project.set_accuracy(r0=0.6, r1=0.54, r2=0.7)
-    state = evolve(return_state=True)
+    with said_by_flow(caplog) as said:
+        state = evolve(return_state=True)
     assert list(task_runs(state)) == ONE_ROUND
     assert "gate of r1" in state.message and "0.600 to 0.540" in state.message
+    assert "6 stages, 0 of them up to date" in said
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in said if line.startswith("| r")]
+    assert [row[:3] for row in table] == [["round", "coverage", "greedy"], ["r0", "–", "60.0 %"], ["r1", "–", "54.0 %"]]
+
+
+def test_each_stage_says_its_place_and_leaves_a_log(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    with said_by_flow(caplog, "prefect.task_runs") as said:
+        evolve_round("r1")
+    assert [line for line in said if line.startswith("stage ")] == [f"stage {number} of 4" for number in (1, 2, 3, 4)]
+    assert "trained r1" in said
+    assert "trained r1\n" in (project.root / "run/stages/train@r1.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -164,6 +190,14 @@ def test_a_ppm_at_chance_counts_where_it_is_to_guide(guide: str, is_shut: bool) 
 def test_an_unknown_round_names_the_known_ones(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--round", "r9"]) == 2
     assert capsys.readouterr().err == "error: 'r9' is not a round; params.yaml has: r1, r2\n"
+
+
+def test_a_dry_run_says_what_would_run_and_runs_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:2]] == [["gather", "to", "run"], ["base", "to", "run"]]
+    assert lines[-1] == "6 stages, 0 of them up to date"
+    assert not (project.root / "data").exists()
 
 
 def test_a_second_evolution_in_the_same_folder_is_refused(project: Project) -> None:

@@ -27,4 +27,4 @@ def test_what_is_no_port_is_one_line(
 ) -> None:
     monkeypatch.setenv("RSTAR_PREFECT_PORT", value)
     assert main() == 2
-    assert capsys.readouterr().err == f"error: RSTAR_PREFECT_PORT={value}: not a port number\n"
+    assert capsys.readouterr().err == f"error: RSTAR_PREFECT_PORT: must be a port number, not '{value}'\n"

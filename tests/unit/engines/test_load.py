@@ -28,7 +28,14 @@ from tests.unit.engines.tiny import QUESTIONS, STEPS
 
 ENGINE = Engine(kind="local", dtype="float64")
 SEARCH = Search(
-    uct_c=2.0, max_depth=4, max_step_tokens=3, temperature=1.0, top_p=1.0, num_parallel_leaves=1, settled_after=None
+    uct_c=2.0,
+    max_depth=4,
+    max_step_tokens=3,
+    temperature=1.0,
+    top_p=1.0,
+    num_parallel_leaves=1,
+    settled_after=None,
+    record_generations=False,
 )
 
 

@@ -10,7 +10,14 @@ from rstar_core.config import Search
 from rstar_core.journal.key import JournalKey, _code, code_version, journal_key
 
 SEARCH = Search(
-    uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=1.0, top_p=1.0, num_parallel_leaves=1, settled_after=None
+    uct_c=2.0,
+    max_depth=4,
+    max_step_tokens=8,
+    temperature=1.0,
+    top_p=1.0,
+    num_parallel_leaves=1,
+    settled_after=None,
+    record_generations=False,
 )
 
 
@@ -28,7 +35,7 @@ def key(stage: str = "synthesize", round_id: str = "r1", search: Search = SEARCH
 
 def test_every_fact_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"uct_c": 1.0, "max_depth": 5, "max_step_tokens": 9, "temperature": 0.5, "top_p": 0.5}
-    changes |= {"settled_after": 2, "num_parallel_leaves": 2}
+    changes |= {"settled_after": 2, "num_parallel_leaves": 2, "record_generations": True}
     assert set(changes) == set(Search.model_fields)
     searches = [SEARCH.model_copy(update={name: value}) for name, value in changes.items()]
     names = [key(), key(stage="evaluate"), key(round_id="r2"), key(seed=2), *(key(search=one) for one in searches)]

@@ -31,6 +31,8 @@ budgets = st.fixed_dictionaries(
         "max_depth": st.integers(1, 5),
         "uct_c": st.sampled_from([0.0, 0.5, 2.0]),
         "settled_after": st.sampled_from([None, 2, 3]),
+        "mixed_rollouts": st.integers(0, 4),
+        "num_parallel_leaves": st.integers(1, 4),
     }
 )
 
@@ -121,12 +123,12 @@ def test_no_unvisited_node_has_a_sibling_with_two_visits(made: tuple[Tree, dict[
 @given(searches())
 def test_the_budget_holds(made: tuple[Tree, dict[str, Any]]) -> None:
     tree, budget = made
-    most = budget["num_rollouts"] + budget["extra_rollouts"]
+    most = budget["num_rollouts"] + budget["extra_rollouts"] + budget["mixed_rollouts"]
     is_solved = any(node.reward is not None and node.reward > 0 for node in tree.nodes)
     assert 0 < tree.num_rollouts <= most
     if budget["settled_after"] is None:
         assert tree.num_rollouts >= budget["num_rollouts"]
-        assert is_solved or tree.num_rollouts == most
+        assert is_solved or tree.num_rollouts >= budget["num_rollouts"] + budget["extra_rollouts"]
     assert max(len(tree.path(index)) - 1 for index in range(len(tree.nodes))) <= budget["max_depth"]
 
 

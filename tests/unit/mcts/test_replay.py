@@ -26,7 +26,13 @@ def say(question: Question, prefix: tuple[Step, ...]) -> list[str]:
 
 
 def searched(num_parallel_leaves: int, **engines: Any) -> SearchTree:
-    settings = {"num_candidates": 4, "num_rollouts": 12, "num_parallel_leaves": num_parallel_leaves, "seed": 7}
+    settings = {
+        "record_generations": True,
+        "num_candidates": 4,
+        "num_rollouts": 12,
+        "num_parallel_leaves": num_parallel_leaves,
+        "seed": 7,
+    }
     guide = priors({f"n = {value}": int(value) / 10 for value in VALUES})
     tree = grow(say, **{"guide": guide, "is_drawn": True, **settings, **engines})
     return tree.freeze("q", "r1", 0)

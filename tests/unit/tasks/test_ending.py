@@ -65,7 +65,7 @@ def test_a_stage_that_may_not_fit_does_not_start(tmp_path: Path, monkeypatch: py
 
 def test_the_floor_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIN_FREE_MIB.name, "much")
-    with pytest.raises(UserError, match="RSTAR_MIN_FREE_MIB: must be a whole number of MiB, not 'much'"):
+    with pytest.raises(UserError, match="RSTAR_MIN_FREE_MIB: must be a whole number, not 'much'"):
         room.check_room([])
 
 

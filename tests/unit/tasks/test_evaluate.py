@@ -214,7 +214,14 @@ def test_an_answer_that_no_rollout_reached_is_not_the_trees() -> None:
 
 ENGINE = Engine(kind="local", dtype="float32")
 SEARCH = Search(
-    uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=0.9, top_p=0.8, num_parallel_leaves=1, settled_after=None
+    uct_c=2.0,
+    max_depth=4,
+    max_step_tokens=8,
+    temperature=0.9,
+    top_p=0.8,
+    num_parallel_leaves=1,
+    settled_after=None,
+    record_generations=False,
 )
 LIMITS = SandboxLimits(wall_seconds=5.0, cpu_seconds=3, memory_mib=512, max_output_chars=200)
 EVALUATE = Evaluate(num_trees=4, num_candidates=1, num_rollouts=1, temperature=0.6, max_problems=None, num_judged=9)

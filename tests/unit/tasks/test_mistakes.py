@@ -284,7 +284,7 @@ def test_flows_and_servers_are_as_strict(
 ) -> None:
     assert_one_line(flows.evolve.main(["--round", "r9"]), capfd.readouterr().err, ("'r9' is not a round", "r1, r2"))
     monkeypatch.setenv("RSTAR_PREFECT_PORT", "http")
-    assert_one_line(flows.ui.main([]), capfd.readouterr().err, ("RSTAR_PREFECT_PORT=http", "not a port"))
+    assert_one_line(flows.ui.main([]), capfd.readouterr().err, ("RSTAR_PREFECT_PORT", "must be a port", "'http'"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("RSTAR_PREFECT_PORT", str(taken.getsockname()[1]))
         assert_one_line(flows.ui.main([]), capfd.readouterr().err, ("is in use", "make ui RSTAR_PREFECT_PORT"))

@@ -28,7 +28,14 @@ from tests.unit.rounds import ROUND as EMPTY_ROUND
 
 ENGINE = Engine(kind="local", dtype="float32")
 SEARCH = Search(
-    uct_c=2.0, max_depth=4, max_step_tokens=8, temperature=1.0, top_p=1.0, num_parallel_leaves=1, settled_after=None
+    uct_c=2.0,
+    max_depth=4,
+    max_step_tokens=8,
+    temperature=1.0,
+    top_p=1.0,
+    num_parallel_leaves=1,
+    settled_after=None,
+    record_generations=False,
 )
 ROUND = EMPTY_ROUND.model_copy(update={"num_rollouts": 2, "num_trees": 2})
 LIMITS = SandboxLimits(wall_seconds=5.0, cpu_seconds=3, memory_mib=512, max_output_chars=200)

@@ -28,7 +28,7 @@ def wait(argv):
     pathlib.Path(argv[0]).write_text(str(os.getpid()))
     time.sleep(60)
 def say(argv):
-    print(os.getcwd(), os.environ["GREETING"], WARM_SOCKET.name in os.environ, *argv)
+    print(os.getcwd(), os.environ["GREETING"], "RSTAR_WARM_SOCKET" in os.environ, *argv)
     raise ZeroDivisionError
 usual, ours = __main__.run, {"wait": wait, "say": say}
 __main__.run = lambda argv: ours[argv[0]](argv[1:]) if argv[0] in ours else usual(argv)
