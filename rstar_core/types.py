@@ -57,7 +57,7 @@ class Demonstration:
 class TrueStates:
     """The oracle of a generated problem: what ``probe``, a line of code, prints after each step of a right program.
 
-    For judging, never for training: only ``evaluate`` reads it.
+    For judging and for looking, never for training: only ``evaluate`` and ``rstar show`` read it.
     """
 
     problem_id: str

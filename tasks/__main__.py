@@ -53,7 +53,10 @@ def run(argv: Sequence[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
     elif argv[0] in COMMANDS:
-        COMMANDS[argv[0]](argv[1:])
+        try:
+            COMMANDS[argv[0]](argv[1:])
+        except BrokenPipeError:  # `rstar show | head`: whoever reads has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
         from tasks.runner.run import run_stage
 

@@ -105,6 +105,20 @@ def solve(argv: Sequence[str]) -> None:
     its(given)
 
 
+def show(argv: Sequence[str]) -> None:
+    """Show a problem's search trees, in the terminal and as a page for a browser."""
+    parser = argparse.ArgumentParser(prog="rstar show", description=show.__doc__)
+    parser.add_argument(
+        "problem", nargs="?", help="a training problem's id, or how it begins; without it: some of them"
+    )
+    parser.add_argument("--round", default="r1", metavar="ID", help="a round that has searched (default: r1)")
+    parser.add_argument("--tree", type=positive, metavar="N", help="only its Nth tree")
+    given = parser.parse_args(argv)
+    from tasks.commands.show import show as its
+
+    its(given)
+
+
 def positive(text: str) -> int:
     """For argparse."""
     if not (text.isascii() and text.isdecimal() and int(text)):
@@ -114,5 +128,5 @@ def positive(text: str) -> int:
 
 COMMANDS = {
     **{"track": track, "check": check, "journals": journals, "ablate": ablate},
-    **{"release": release, "fetch": fetch, "solve": solve},
+    **{"release": release, "fetch": fetch, "solve": solve, "show": show},
 }

@@ -26,8 +26,8 @@ What belongs to a machine (ports, threads, memory) is in the environment ([opera
   impossible combination are refused in one line before anything runs.
 - A knob that varies by round stands under `rounds`, and nowhere else.
 - A change makes those stages stale that read the section: `dvc status` names them, `make evolve` runs them again.
-- `make profile PROFILE=name` replaces the file by `infra/profiles/name.yaml`; `git checkout params.yaml` brings the
-  default back.
+- `make profile PROFILE=name` replaces the file by `infra/profiles/name.yaml`; `rstar profile
+  default` brings the default back.
 """
 
 
