@@ -72,7 +72,7 @@ class One:
     async def back_up(self) -> None:
         node = self.tree[self.place]
         if node.reward is None:
-            node.reward = await self.parts.judge(node.answer, node.prior_value) if node.answer else FAILED
+            node.reward = await self.parts.judge(node.answer, node.initial_value) if node.answer else FAILED
         back_up(self.tree, self.place, node.reward)
         self.place = ROOT
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from rstar_core.publishing import publish
+from rstar_core.store.publishing import publish
 from tasks.runner.lock import LOCK, stages_of
 
 RWLOCK = Path(".dvc/tmp/rwlock")  # JSON: which processes of DVC read and write what

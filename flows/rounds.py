@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed
 from flows.gate import stop_at_gate
 from flows.graph import Stage, closure, plan, stale, unchanged
 from flows.healing import heal
-from flows.owner import workspace_lock
+from flows.lock import workspace_lock
 from flows.reproduce import UP_TO_DATE, reason, run_dvc, task_for
 from flows.servers import process
 from flows.times import outlook

@@ -87,7 +87,7 @@ def put_right_at(api: str, auth: str) -> None:
     """A flow run that was killed with the last server is not running, whatever Prefect's database says."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    from flows.owner import put_right
+    from flows.lock import put_right
 
     with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: auth}):
         put_right()

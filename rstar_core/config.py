@@ -341,7 +341,7 @@ class Evaluate(Section):
     num_candidates: Positive
     """Next steps that are sampled at a node."""
     num_rollouts: Positive
-    """Ways down a tree; all trees' together are K of `flat@K`."""
+    """Ways down a tree; all trees' together are K of `maj@K`."""
     temperature: Annotated[float, Field(gt=0)]
     """Of candidates and flat samples; lower than the search's, for errors teach nothing here."""
     max_problems: Positive | None

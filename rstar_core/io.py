@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rstar_core.errors import UserError
-from rstar_core.publishing import publish
+from rstar_core.store.places import write_file
+from rstar_core.store.publishing import publish
 from rstar_core.types import (
     Candidate,
     Demonstration,
@@ -54,7 +55,7 @@ _NODE = pa.struct(
     [
         ("parent", pa.int32()),
         ("step", _STEP),
-        ("prior_value", pa.float64()),
+        ("initial_value", pa.float64()),
         ("visit_count", pa.int32()),
         ("value_sum", pa.float64()),
         ("terminal", pa.string()),
@@ -194,12 +195,7 @@ def write_table(path: Path | str, rows: Iterable[Any], schema: pa.Schema) -> int
     """Publish dataclass rows (or dicts) as one Parquet file; returns how many."""
     dicts = [row if isinstance(row, dict) else asdict(row) for row in rows]
     data = table_bytes(dicts, schema)
-    if "://" in str(path):
-        filesystem, key = fsspec.core.url_to_fs(str(path))
-        filesystem.pipe_file(key, data)
-    else:
-        with publish(path) as handle:
-            handle.write(data)
+    write_file(path, data)
     return len(dicts)
 
 
@@ -272,7 +268,7 @@ def _row_from_node(node: Node) -> dict[str, Any]:
     return {
         "parent": node.parent,
         "step": None if step is None else {"kind": step.kind.value, "body": step.body, "output": step.output},
-        "prior_value": node.prior_value,
+        "initial_value": node.initial_value,
         "visit_count": node.visit_count,
         "value_sum": node.value_sum,
         "terminal": None if node.terminal is None else node.terminal.value,

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from rstar_core.errors import UserError
 from rstar_core.io import TREES, json_bytes, row_from_tree, table_bytes, table_rows, tree_from_row
-from rstar_core.publishing import create_object, object_store, publish
+from rstar_core.store.places import place_of
 from rstar_core.types import SearchTree
 
 MANIFEST = "manifest.json"
@@ -42,7 +40,7 @@ def write_shards(place: Path | str, rows: Iterable[dict[str, Any]], schema: pa.S
     Raises:
         FileExistsError: there is a data set already.
     """
-    store = _store(place, is_written=True)
+    store = place_of(place, is_exclusive=True)
     shards = []
     for number, chunk in enumerate(_chunks(rows, ROWS_PER_SHARD)):
         data = table_bytes(chunk, schema)
@@ -75,7 +73,7 @@ def manifest(place: Path | str) -> list[Shard]:
     """
     where = f"{place}/{MANIFEST}"
     try:
-        stated = json.loads(_store(place).read(MANIFEST))
+        stated = json.loads(place_of(place).read(MANIFEST))
         return [Shard(**shard) for shard in stated["shards"]]
     except FileNotFoundError:
         raise UserError(f"{where}: not found; run the stage that makes it (dvc repro)") from None
@@ -91,7 +89,7 @@ def sealed(place: Path | str, shard: Shard) -> bytes:
     """
     where = f"{place}/{shard.name}"
     try:
-        data = _store(place).read(shard.name)
+        data = place_of(place).read(shard.name)
     except FileNotFoundError:
         raise UserError(f"{where}: in the manifest, but not there; run the stage that makes it again") from None
     if len(data) != shard.num_bytes or hashlib.sha256(data).hexdigest() != shard.sha256:
@@ -118,49 +116,6 @@ def stream_recorded_trees(place: Path | str) -> Iterator[SearchTree]:
 
 
 # --- where ----------------------------------------------------------------------------------------------------
-
-
-class _Folder:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def write(self, name: str, data: bytes) -> None:
-        with publish(self._folder / name) as handle:
-            handle.write(data)
-
-    def create(self, name: str, data: bytes) -> None:
-        """Whole, and only if there is none: written aside, then linked, which never replaces."""
-        aside = self._folder / f".{name}.{os.getpid()}"
-        with publish(aside) as handle:
-            handle.write(data)
-        try:
-            os.link(aside, self._folder / name)
-        finally:
-            aside.unlink()
-
-    def read(self, name: str) -> bytes:
-        return (self._folder / name).read_bytes()
-
-
-class _Bucket:
-    def __init__(self, files: Any, root: str) -> None:
-        self._files, self._root = files, root
-
-    def write(self, name: str, data: bytes) -> None:
-        self._files.pipe_file(f"{self._root}/{name}", data)
-
-    def create(self, name: str, data: bytes) -> None:
-        create_object(self._files, f"{self._root}/{name}", data)
-
-    def read(self, name: str) -> bytes:
-        data: bytes = self._files.cat_file(f"{self._root}/{name}")
-        return data
-
-
-def _store(place: Path | str, *, is_written: bool = False) -> _Folder | _Bucket:
-    if "://" not in str(place):
-        return _Folder(Path(place))
-    return _Bucket(*(object_store(str(place)) if is_written else fsspec.core.url_to_fs(str(place))))
 
 
 def _chunks(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:

@@ -118,7 +118,7 @@ class Terminal(StrEnum):
 class Node:
     """One node of a finished search tree: the step that leads to it, and what the rollouts said of it.
 
-    ``parent`` is an index into the tree's nodes; the root has parent -1 and no step. ``prior_value`` is q(s)^0, the
+    ``parent`` is an index into the tree's nodes; the root has parent -1 and no step. ``initial_value`` is q(s)^0, the
     guide's score; ``value_sum`` is q(s), which starts there. A terminal has a reason and, where it is ANSWERED, an
     answer; a terminal that was reached has its ``reward``: +1 right, -1 wrong, 0 where the grader could not tell, or
     the guide's score at test time. ``num_samples``: how many of the sampled candidates had this very text.
@@ -126,7 +126,7 @@ class Node:
 
     parent: int
     step: Step | None
-    prior_value: float
+    initial_value: float
     visit_count: int
     value_sum: float
     terminal: Terminal | None = None
@@ -137,7 +137,7 @@ class Node:
     @property
     def q_value(self) -> float:
         """Q(s) = q(s) / N(s) (paper 3.2); the guide's score for a node that no rollout has visited."""
-        return self.value_sum / self.visit_count if self.visit_count else self.prior_value
+        return self.value_sum / self.visit_count if self.visit_count else self.initial_value
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from rstar_core.machine import variables
 from rstar_core.machine.parent_death import die_with_parent
 from rstar_core.machine.python import check_environment
 from tasks.commands.parsers import COMMANDS
-from tasks.runner.ending import end_in_time, say_ended
-from tasks.runner.room import is_full
+from tasks.runner.disk import is_full
+from tasks.runner.signals import end_in_time, say_ended
 from tasks.runner.warm import run_warm
 
 CONTINUE = "what is finished is kept, and the same command continues"

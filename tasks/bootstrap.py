@@ -23,8 +23,8 @@ from rstar_core.policy.model import new_model
 from rstar_core.policy.tokenizer import train_tokenizer
 from rstar_core.policy.understanding import share_written
 from rstar_core.ppm.model import write_null_ppm
-from rstar_core.publishing import publish_folder
 from rstar_core.seeds import derived_seed
+from rstar_core.store.publishing import publish_folder
 from rstar_core.training.sft import TrainingReport, train_on_examples
 from rstar_core.types import SftExample
 

@@ -19,8 +19,8 @@ from rstar_core.io import (
     write_pairs,
     write_sft_examples,
 )
-from rstar_core.publishing import publish_folder
 from rstar_core.reports.cards import Facts, pairs_card, sft_card
+from rstar_core.store.publishing import publish_folder
 from rstar_core.types import PreferencePair, SftExample
 
 

@@ -61,7 +61,7 @@ def evaluate(
     With N trees for each problem (``num_trees``) and all their answered terminals: ``system@N`` is the answer with
     the most weight, a terminal's being its frequency times (1 + the PPM's score) / 2; ``best@N`` is the terminal that
     the PPM scores best; ``majority@N`` lets each tree's best terminal vote; ``pass@N`` says whether any is right,
-    which only the truth can tell. ``flat@K`` and ``flat_pass@K`` are self-consistency and its bound: as many samples
+    which only the truth can tell. ``maj@K`` and ``flat_pass@K`` are self-consistency and its bound: as many samples
     as the trees have rollouts (``num_samples``), without search or PPM. All but the first are null without a PPM, and
     where no problem is for them.
     ``sources`` has the shares by source of the problems: each may be a benchmark of its own.

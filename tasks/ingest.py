@@ -20,8 +20,9 @@ from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.problems.filters import Duplicate, Entry, Rejection, make_disjoint, near_copies
 from rstar_core.problems.golds import check_readable, gold_rulings, gradable, why_unreadable, with_verdicts
 from rstar_core.problems.load import Loaded, load_source
-from rstar_core.publishing import publish
 from rstar_core.reports.intake import intakes, report_facts, report_text
+from rstar_core.store.objects import is_address
+from rstar_core.store.publishing import publish
 from rstar_core.types import Demonstration
 
 PRECEDENCE: tuple[Split, ...] = ("benchmark", "demonstrations", "train")  # a held-out problem stays held out
@@ -103,7 +104,7 @@ def unwatched(sources: Iterable[Source], data: Path) -> list[str]:
     return [
         f"{path}: outside {data}/, so its changes are not seen; {again}"
         for path in paths
-        if "://" in path or ".." in Path(path).parts or not Path(path).absolute().is_relative_to(data.absolute())
+        if is_address(path) or ".." in Path(path).parts or not Path(path).absolute().is_relative_to(data.absolute())
     ]
 
 

@@ -23,10 +23,10 @@ from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.mcts.recording import recorded_trees
 from rstar_core.mcts.synthesis import Synthesis, Totals, budget_of, recorded
-from rstar_core.publishing import publish_folder
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.shards import write_trees
+from rstar_core.store.publishing import publish_folder
 from rstar_core.types import Problem
 from tasks.runner.processes import helped, num_at_once, num_processes
 

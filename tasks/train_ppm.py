@@ -19,7 +19,7 @@ from rstar_core.policy.model import load_model, load_tokenizer
 from rstar_core.ppm.likelihood import log_probabilities
 from rstar_core.ppm.model import new_ppm, save_ppm, write_null_ppm
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes
-from rstar_core.publishing import publish_folder
+from rstar_core.store.publishing import publish_folder
 from rstar_core.training import preferences
 from rstar_core.training.preferences import PairAccuracy, PpmReport, num_pairs
 from rstar_core.training.sft import check_left_out

@@ -23,9 +23,9 @@ from rstar_core.io import LEDGER, read_problems, write_table, write_trajectories
 from rstar_core.journal import open_journal
 from rstar_core.journal.key import journal_key
 from rstar_core.metrics import share_by_level
-from rstar_core.publishing import publish, publish_folder
 from rstar_core.reports.verification import report, samples
 from rstar_core.shards import stream_trees
+from rstar_core.store.publishing import publish, publish_folder
 from rstar_core.types import Trajectory
 
 

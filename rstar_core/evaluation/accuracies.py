@@ -68,7 +68,7 @@ def _alone(alone: Sequence[Own], paired: Sequence[Own]) -> dict[str, Verdicts]:
 
 def _flat(flat: Sequence[Own]) -> dict[str, Verdicts]:
     return {
-        "flat@K": [(own[0], _is_right(own, majority(own))) for own in flat],
+        "maj@K": [(own[0], _is_right(own, majority(own))) for own in flat],
         "flat_pass@K": [(own[0], any(map(is_correct, own))) for own in flat],
     }
 

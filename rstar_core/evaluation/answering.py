@@ -37,7 +37,7 @@ async def predictions_of(
             tree_index=tree.tree_index,
             leaf=leaf,
             answer=answer,
-            scores=tuple(tree.nodes[index].prior_value for index in tree.path(leaf)),
+            scores=tuple(tree.nodes[index].initial_value for index in tree.path(leaf)),
             frequency=frequency(tree, leaf),
             answer_class=answer_class,
             verdict=None,
@@ -68,7 +68,7 @@ def frequency(tree: SearchTree, leaf: int) -> float:
 
 
 def majority(own: Own) -> Prediction | None:
-    """Self-consistency: each sample has a vote (``flat@K``)."""
+    """Self-consistency: each sample has a vote (``maj@K``)."""
     return _best_of_class(own, majority_vote(one.answer_class for one in own))
 
 

@@ -74,7 +74,7 @@ async def find(question: Question, work: Growing, sandbox: Sandbox, grader: Grad
 # Of each method the ways to choose among its terminals, and what a terminal's vote weighs where they vote by weight.
 _WAYS: dict[str, list[tuple[str, Callable[[Own], Prediction | None], Callable[[Prediction], float] | None]]] = {
     GREEDY: [("policy_pass@1", best, None)],
-    FLAT: [("flat@{}", majority, lambda one: 1.0)],
+    FLAT: [("maj@{}", majority, lambda one: 1.0)],
     SYSTEM: [("system@{}", system, weight), ("best@{}", best, None), ("majority@{}", majority_of_trees, None)],
 }
 

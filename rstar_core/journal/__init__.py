@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from rstar_core.journal.key import JournalKey
 from rstar_core.machine.variables import JOURNAL
+from rstar_core.store.objects import is_address
 
 
 class Journal(Protocol):
@@ -67,7 +68,7 @@ def open_journal(key: JournalKey) -> Journal:
         UserError: its place can't be used.
     """
     place = f"{journal_root().rstrip('/')}/{key.name}"
-    if "://" in place:
+    if is_address(place):
         from rstar_core.journal.bucket import BucketJournal
 
         return BucketJournal(place, key)

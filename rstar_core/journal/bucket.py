@@ -19,7 +19,7 @@ from rstar_core.errors import UserError
 from rstar_core.io import json_bytes
 from rstar_core.journal.frames import BadFrame, frame, unframe
 from rstar_core.journal.key import JournalKey
-from rstar_core.publishing import create_object, object_store
+from rstar_core.store.objects import create_object, exclusive_store
 
 BEAT_SECONDS = 20.0
 DEAD_AFTER_SECONDS = 90.0
@@ -33,7 +33,7 @@ class BucketJournal:
     """
 
     def __init__(self, place: str, key: JournalKey) -> None:
-        self._files, self._root = object_store(place)
+        self._files, self._root = exclusive_store(place)
         self._own = uuid4().hex
         self._records: set[str] = set()
         self._listed_at = 0.0

@@ -16,7 +16,7 @@ from rstar_core.errors import UserError
 from rstar_core.io import read_json, write_json
 from rstar_core.journal.folder import KEY_FILE
 from rstar_core.journal.key import JournalKey
-from rstar_core.publishing import sync_folder
+from rstar_core.store.publishing import sync_folder
 
 SEAL = "seal.json"
 _LOCAL = Path("journal")  # a trainer needs a file system

@@ -24,7 +24,7 @@ from rstar_core.errors import NO_ROOM, UserError
 from rstar_core.io import write_json
 from rstar_core.journal.frames import BadFrame, Place, frame, is_torn, scan, unframe
 from rstar_core.journal.key import JournalKey
-from rstar_core.publishing import sync_folder
+from rstar_core.store.publishing import sync_folder
 
 KEY_FILE = "key.json"
 _GONE = ".gone-"

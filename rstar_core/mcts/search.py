@@ -212,7 +212,7 @@ class _Search:
         node = self._tree[leaf]
         if node.reward is None:
             is_answer = node.terminal is Terminal.ANSWERED and node.answer is not None
-            node.reward = await self._parts.judge(node.answer or "", node.prior_value) if is_answer else FAILED
+            node.reward = await self._parts.judge(node.answer or "", node.initial_value) if is_answer else FAILED
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:

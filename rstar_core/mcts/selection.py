@@ -38,4 +38,4 @@ def select_child(tree: Tree, index: int, uct_c: float, rng: random.Random) -> in
 
 def _first(node: LiveNode) -> float:
     """The order among unvisited children; visited ones differ by their scores."""
-    return node.prior_value if node.visit_count + node.num_under_way == 0 else 0.0
+    return node.initial_value if node.visit_count + node.num_under_way == 0 else 0.0

@@ -15,7 +15,7 @@ class LiveNode:
 
     parent: int
     step: Step | None
-    prior_value: float = 0.0
+    initial_value: float = 0.0
     num_samples: int = 1
     visit_count: int = 0
     value_sum: float = 0.0
@@ -38,10 +38,10 @@ class Tree:
     def __getitem__(self, index: int) -> LiveNode:
         return self.nodes[index]
 
-    def add(self, parent: int, step: Step, prior_value: float, num_samples: int) -> int:
+    def add(self, parent: int, step: Step, initial_value: float, num_samples: int) -> int:
         """A new child; q(s)^0 is the guide's score (paper 3.2)."""
         index = len(self.nodes)
-        self.nodes.append(LiveNode(parent, step, prior_value, num_samples, value_sum=prior_value))
+        self.nodes.append(LiveNode(parent, step, initial_value, num_samples, value_sum=initial_value))
         self.nodes[parent].children.append(index)
         return index
 
@@ -62,7 +62,7 @@ class Tree:
             Node(
                 parent=node.parent,
                 step=node.step,
-                prior_value=node.prior_value,
+                initial_value=node.initial_value,
                 visit_count=node.visit_count,
                 value_sum=node.value_sum,
                 terminal=node.terminal,

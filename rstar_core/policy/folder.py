@@ -11,7 +11,7 @@ from rstar_core.errors import UserError
 from rstar_core.policy.card import ModelSource, Prompt, read_policy_card, write_policy_card
 from rstar_core.policy.model import load_model, load_tokenizer, save_model
 from rstar_core.policy.pretrained import load_pretrained, teach_markers
-from rstar_core.publishing import publish_folder
+from rstar_core.store.publishing import publish_folder
 
 
 def load_base(folder: Path) -> tuple[Any, Any, ModelSource]:

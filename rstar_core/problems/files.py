@@ -53,6 +53,7 @@ from rstar_core.errors import UserError
 from rstar_core.problems.filters import Rejection, check_bad_fraction
 from rstar_core.problems.identity import problem_id
 from rstar_core.progress import Progress
+from rstar_core.store.objects import is_address
 from rstar_core.types import Problem
 
 _READ = {"problem", "question", "answer", "solution", "level", "license", "id", "tolerance", "error"}
@@ -201,7 +202,7 @@ def _readable(path: str) -> Iterator[None]:
 
 def _refuse_endless(path: str) -> None:
     """A pipe would be waited for, and a device never ends."""
-    if "://" not in path and not stat.S_ISREG(Path(path).stat().st_mode):
+    if not is_address(path) and not stat.S_ISREG(Path(path).stat().st_mode):
         raise OSError("no regular file")
 
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rstar_core.publishing import publish
 from rstar_core.reports.rounds import PPM_ACCURACIES, PPM_AT_EVALUATION, Row, levels_of, names_of
+from rstar_core.store.publishing import publish
 
 # Colours that the colour-blind tell apart (Okabe & Ito), and markers for those who print in grey.
 _STYLES = {
     "policy_pass@1": {"color": "#0072B2", "marker": "o"},
     "system@N": {"color": "#D55E00", "marker": "s"},
-    "flat@K": {"color": "#007A5A", "marker": "^"},
+    "maj@K": {"color": "#007A5A", "marker": "^"},
     "pass@N": {"color": "#6B6B6B", "marker": "D", "linestyle": "--"},
     "coverage": {"color": "#CC79A7", "marker": "v", "linestyle": ":"},
 }

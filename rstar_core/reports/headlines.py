@@ -14,7 +14,7 @@ SHOWN = {
     "curate": ("num_sft", "num_pairs", "num_easy", "num_medium", "num_hard"),
     "train_policy": ("num_sft", "num_left_out", "final_loss"),
     "train_ppm": ("num_train_pairs", "ppm_accuracy", "ppm_accuracy_shuffled", "policy_accuracy", "final_loss"),
-    "evaluate": ("policy_pass@1", "system@N", "flat@K", "pass@N", "ppm_accuracy_benchmark"),
+    "evaluate": ("policy_pass@1", "system@N", "maj@K", "pass@N", "ppm_accuracy_benchmark"),
 }
 _NAMES = {
     "num_parameters": "weights",

@@ -9,8 +9,8 @@ from typing import Any
 
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
-from rstar_core.publishing import publish
 from rstar_core.reports.markdown import aligned
+from rstar_core.store.publishing import publish
 
 Row = dict[str, Any]
 Rates = Mapping[str, float]  # shares within 0 and 1, by "all" and "level_<n>"
@@ -21,7 +21,7 @@ ACCURACIES = (
     "system@N",
     "best@N",
     "majority@N",
-    "flat@K",
+    "maj@K",
     "pass@N",
     "flat_pass@K",
 )
@@ -31,7 +31,7 @@ NAMES = {
     "system@N": "System 2 (system@{N})",
     "best@N": "best@{N}",
     "majority@N": "majority@{N}",
-    "flat@K": "flat@{K}",
+    "maj@K": "maj@{K}",
     "pass@N": "pass@{N}",
     "flat_pass@K": "flat pass@{K}",
 }

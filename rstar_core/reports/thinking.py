@@ -40,7 +40,7 @@ def solution_view(found: Found, tree_index: int, leaf: int) -> Any:
         node = tree.nodes[index]
         if node.step is None:
             continue
-        score = f"  {node.prior_value:+.2f}" if found.method.name == SYSTEM else ""
+        score = f"  {node.initial_value:+.2f}" if found.method.name == SYSTEM else ""
         body, *rest = printable(node.step.body).splitlines() or [""]
         lines.append(Text.assemble(("  " + body, "cyan"), (score, "dim")))
         lines += [Text(f"  {line}") for line in rest]

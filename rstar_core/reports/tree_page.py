@@ -77,7 +77,7 @@ def _node(tree: SearchTree, index: int) -> dict[str, Any]:
         "output": node.step.output if node.step else "",
         "visits": node.visit_count,
         "q": round(node.q_value, 4),
-        "prior": round(node.prior_value, 4),
+        "prior": round(node.initial_value, 4),
         "samples": node.num_samples,
         "terminal": node.terminal,
         "answer": node.answer,

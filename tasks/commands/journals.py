@@ -14,6 +14,7 @@ from rstar_core.io import digest, read_json
 from rstar_core.journal import journal_root
 from rstar_core.journal.folder import KEY_FILE, sweep
 from rstar_core.journal.key import JournalKey, code_version, plain
+from rstar_core.store.objects import is_address
 
 CHECKPOINTS = Path("journal")  # of trainings, wherever journals lie
 
@@ -49,7 +50,7 @@ def remove_stale() -> list[Path]:
 
 def _roots() -> list[Path]:
     place = journal_root()
-    if "://" in place:
+    if is_address(place):
         raise UserError(
             f"RSTAR_JOURNAL={place}: journals on an object store are not listed; look there with its own tools"
         )

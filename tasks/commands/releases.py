@@ -7,19 +7,16 @@ file of the round is which object. The manifest is put last and is one PUT, so r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from rstar_core.errors import UserError
 from rstar_core.io import digest, json_bytes
 from rstar_core.progress import Progress
-from rstar_core.publishing import publish_folder
+from rstar_core.store.objects import is_address, open_store, told
+from rstar_core.store.publishing import publish_folder
 from tasks.commands.workspace import ARTIFACTS
 
 MANIFEST = "manifest.json"
@@ -47,7 +44,7 @@ def release(round_id: str, address: str) -> Released:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     stated = {path.relative_to(folder).as_posix(): digest(path) for path in paths}
     path_of = {stated[path.relative_to(folder).as_posix()]: path for path in paths}
-    with _told(address):
+    with told(address):
         files, root = _open(address, round_id)
         there = _sizes(files, f"{root}/files")
         missing = [sha for sha, path in path_of.items() if there.get(sha) != path.stat().st_size]
@@ -72,7 +69,7 @@ def fetch(round_id: str, address: str, folder: Path) -> int:
     """
     if folder.exists():
         raise UserError(f"{folder}: exists already; name another folder")
-    with _told(address):
+    with told(address):
         files, root = _open(address, round_id)
         stated = _stated(files, f"{root}/{MANIFEST}", address, round_id)
         progress = Progress(f"fetch {round_id}", len(stated), "files")
@@ -106,9 +103,9 @@ def _stated(files: Any, path: str, address: str, round_id: str) -> dict[str, str
 
 
 def _open(address: str, round_id: str) -> tuple[Any, str]:
-    if "://" not in address:
+    if not is_address(address):
         raise UserError(f"{address}: not an address; name one such as s3://bucket/prefix")
-    files, root = fsspec.core.url_to_fs(address)
+    files, root = open_store(address)
     files.invalidate_cache()
     return files, f"{root.rstrip('/')}/{round_id}"
 
@@ -117,15 +114,3 @@ def _sizes(files: Any, root: str) -> dict[str, int]:
     """The objects that are there, by name; a reader does not count those that a broken transfer left short."""
     found = files.find(root, detail=True)
     return {path.rpartition("/")[2]: info["size"] for path, info in found.items()}
-
-
-@contextmanager
-def _told(address: str) -> Iterator[None]:
-    """Whatever a store breaks with becomes one line: boto raises kinds of its own for credentials, names, networks."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{address}: can't be used ({why}); mend the address or the AWS_ settings") from None

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rstar_core.errors import UserError
 from rstar_core.io import read_pairs, read_problems, read_true_states
-from rstar_core.publishing import publish
 from rstar_core.reports.thinking import printable
 from rstar_core.reports.tree_page import Shown, facts, outline, tree_page
 from rstar_core.shards import stream_trees
+from rstar_core.store.publishing import publish
 from rstar_core.types import PreferencePair, Problem, TrueStates
 from tasks.commands.workspace import ARTIFACTS, PROBLEMS
 

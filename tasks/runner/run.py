@@ -13,8 +13,8 @@ from rstar_core.config import load_params
 from rstar_core.io import write_json
 from rstar_core.progress import duration
 from rstar_core.reports.headlines import headline
+from tasks.runner.disk import check_room
 from tasks.runner.inputs import sound
-from tasks.runner.room import check_room
 from tasks.runner.stages import add_flags, fill_sections, load_stage, tracked_keys
 from tasks.runner.timings import FIRST_ROUND, record_timings
 from tasks.runner.tracking import StageRun, is_logged_by_a_flow, log_stage

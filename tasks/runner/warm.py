@@ -187,7 +187,7 @@ class _Parent:
 
 def _stage(argv: Sequence[str]) -> int:
     from tasks.__main__ import CONTINUE, main
-    from tasks.runner.ending import end_in_time
+    from tasks.runner.signals import end_in_time
 
     del os.environ[WARM_SOCKET.name]  # it is the copy
     end_in_time(CONTINUE)

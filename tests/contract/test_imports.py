@@ -22,7 +22,7 @@ LAYERS = (
     (
         "rstar_core.config",
         "rstar_core.io",
-        "rstar_core.publishing",
+        "rstar_core.store",
         "rstar_core.shards",
         "rstar_core.metrics",
         "rstar_core.journal",

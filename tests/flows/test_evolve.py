@@ -20,7 +20,7 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.evolve import main
 from flows.gate import stop_at_gate
-from flows.owner import LOCK, put_right, workspace_lock
+from flows.lock import LOCK, put_right, workspace_lock
 from flows.rounds import evolve, evolve_round
 from rstar_core.config import Gate, Round
 from rstar_core.errors import UserError

@@ -28,7 +28,7 @@ def _numbers(node: Node) -> str:
     shown = {
         "N": node.visit_count,
         "Q": f"{node.q_value:+.6f}",
-        "prior": f"{node.prior_value:+.6f}",
+        "prior": f"{node.initial_value:+.6f}",
         "samples": node.num_samples,
         "output": None if node.step is None or not node.step.output else repr(node.step.output),
         "terminal": node.terminal,

@@ -13,7 +13,7 @@ import pytest
 
 from rstar_core.errors import UserError
 from rstar_core.io import write_json
-from rstar_core.publishing import publish, publish_folder
+from rstar_core.store.publishing import publish, publish_folder
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from rstar_core.errors import UserError
 from rstar_core.io import TREES, row_from_tree
 from rstar_core.journal import bucket
 from rstar_core.journal.bucket import BucketJournal
-from rstar_core.publishing import create_object, object_store
 from rstar_core.shards import manifest, read_trees, write_shards, write_trees
+from rstar_core.store.objects import create_object, exclusive_store
 from rstar_core.types import Node, SearchTree
 from tests.unit.journals import KEY
 
@@ -58,7 +58,7 @@ def test_a_journal_that_another_worker_needs_stays(place: str) -> None:
 
 @pytest.mark.skipif(not os.environ.get("RSTAR_TEST_S3"), reason="a store in memory has no races to win")
 def test_one_of_eight_racers_creates_the_object(place: str) -> None:
-    files, path = object_store(place)
+    files, path = exclusive_store(place)
     won: list[int] = []
 
     def race(number: int) -> None:
@@ -92,6 +92,6 @@ def test_a_store_that_lets_everybody_win_is_refused(place: str, monkeypatch: pyt
     def put(files: Any, path: str, data: bytes) -> None:
         files.pipe_file(path, data)
 
-    monkeypatch.setattr("rstar_core.publishing.create_object", put)
+    monkeypatch.setattr("rstar_core.store.objects.create_object", put)
     with pytest.raises(UserError, match="this store ignores If-None-Match: two workers could undo each other"):
-        object_store(place)
+        exclusive_store(place)

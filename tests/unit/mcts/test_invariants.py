@@ -90,7 +90,7 @@ def test_a_value_is_the_prior_and_the_rewards_of_the_rollouts_below(made: tuple[
     tree, _ = made
     for index, node in enumerate(tree.nodes):
         rewards = sum(tree[end].visit_count * (tree[end].reward or 0.0) for end in subtree(tree, index))
-        assert node.value_sum == pytest.approx(node.prior_value + rewards, abs=1e-9)
+        assert node.value_sum == pytest.approx(node.initial_value + rewards, abs=1e-9)
 
 
 @given(searches())

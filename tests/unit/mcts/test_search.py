@@ -225,7 +225,7 @@ def test_failures_do_not_settle_a_search() -> None:
 def test_the_guides_score_enters_q_once() -> None:
     guide = priors({"print(5)": 0.5, boxed("5"): 0.25})
     tree = grow(answers(answer("5")), guide=guide, num_rollouts=4).freeze("q", "r3", 0)
-    assert [node.prior_value for node in tree.nodes] == [0.0, 0.5, 0.25]
+    assert [node.initial_value for node in tree.nodes] == [0.0, 0.5, 0.25]
     assert [node.q_value for node in tree.nodes] == [1.0, 4.5 / 4, 4.25 / 4]
 
 

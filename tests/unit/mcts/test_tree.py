@@ -37,7 +37,7 @@ def test_path_and_prefix_run_from_the_root() -> None:
 
 def test_the_guides_score_is_where_the_value_starts() -> None:
     node = forked()[1]
-    assert (node.prior_value, node.value_sum, node.visit_count, node.num_samples) == (0.5, 0.5, 0, 3)
+    assert (node.initial_value, node.value_sum, node.visit_count, node.num_samples) == (0.5, 0.5, 0, 3)
 
 
 def test_a_frozen_tree_says_the_same() -> None:

@@ -13,8 +13,8 @@ from rstar_core.errors import UserError
 from rstar_core.io import write_pairs, write_problems, write_trajectories
 from rstar_core.policy.model import load_tokenizer
 from rstar_core.ppm.model import new_ppm, save_ppm
-from rstar_core.publishing import publish_folder
 from rstar_core.shards import write_trees
+from rstar_core.store.publishing import publish_folder
 from rstar_core.types import Node, PreferencePair, Problem, SearchTree, Step, StepKind, Terminal, Trajectory
 from tasks.commands.ablate import ablate, table
 

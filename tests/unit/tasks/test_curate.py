@@ -23,8 +23,8 @@ from rstar_core.io import (
     write_table,
     write_trajectories,
 )
-from rstar_core.publishing import publish_folder
 from rstar_core.shards import write_trees
+from rstar_core.store.publishing import publish_folder
 from rstar_core.types import (
     Node,
     PreferencePair,

@@ -14,8 +14,8 @@ import pytest
 
 from rstar_core.errors import UserError
 from rstar_core.machine.variables import MIN_FREE_MIB
-from tasks.runner import room
-from tasks.runner.ending import SECONDS
+from tasks.runner import disk
+from tasks.runner.signals import SECONDS
 
 ROOT = Path(__file__).parents[3]
 POLITE = "import time; print('ready', flush=True); time.sleep(60)"
@@ -36,7 +36,7 @@ while True:
 def test_it_ends_in_time_with_a_code_and_a_line(number: signal.Signals, work: str) -> None:
     code = f"""
 import sys
-from tasks.runner.ending import end_in_time, say_ended
+from tasks.runner.signals import end_in_time, say_ended
 end_in_time("go on")
 try:
     exec({work!r})
@@ -54,19 +54,19 @@ except KeyboardInterrupt:
 def test_a_stage_that_may_not_fit_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("weights").write_bytes(bytes(1000))
-    room.check_room([Path("weights")])
+    disk.check_room([Path("weights")])
     usage = shutil.disk_usage(".")._replace(free=(256 << 20) + 3999)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"256 MiB are free, and this stage may need 256; make room, then"):
-        room.check_room([Path("weights")])
+        disk.check_room([Path("weights")])
     monkeypatch.setenv(MIN_FREE_MIB.name, "1")
-    room.check_room([Path("weights")])
+    disk.check_room([Path("weights")])
 
 
 def test_the_floor_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIN_FREE_MIB.name, "much")
     with pytest.raises(UserError, match="RSTAR_MIN_FREE_MIB: must be a whole number, not 'much'"):
-        room.check_room([])
+        disk.check_room([])
 
 
 def can_mount(folder: Path) -> bool:

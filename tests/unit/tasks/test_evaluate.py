@@ -28,7 +28,7 @@ from tests.unit.mcts.scripts import ToySandbox, answer, code, end, grow, priors
 from tests.unit.rounds import ROUND
 
 NEED_A_PPM = (
-    *("policy_pass@1_paired", "system@N", "best@N", "majority@N", "pass@N", "flat@K", "flat_pass@K"),
+    *("policy_pass@1_paired", "system@N", "best@N", "majority@N", "pass@N", "maj@K", "flat_pass@K"),
     *("num_trees", "num_samples"),
 )
 
@@ -94,7 +94,7 @@ def test_flat_samples_vote_without_a_search() -> None:
         for n, (v, c) in enumerate([("different", 0), ("equal", 1), ("equal", 1)])
     ]
     metrics = accuracies([prediction(GREEDY, 0, "different"), *made])
-    assert (value(metrics, "flat@K"), value(metrics, "flat_pass@K"), metrics["num_samples"]) == (1, 1, 3)
+    assert (value(metrics, "maj@K"), value(metrics, "flat_pass@K"), metrics["num_samples"]) == (1, 1, 3)
 
 
 def test_the_ppm_is_held_to_right_and_wrong_terminals_of_the_same_problem() -> None:
@@ -383,7 +383,7 @@ def test_each_accuracy_is_what_its_name_says(stage: Any, monkeypatch: pytest.Mon
         "best@N": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "majority@N": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "pass@N": {"all": 0.75, "level_1": 1.0, "level_2": 0.5},
-        "flat@K": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
+        "maj@K": {"all": 0.25, "level_1": 0.5, "level_2": 0.0},
         "flat_pass@K": {"all": 0.5, "level_1": 1.0, "level_2": 0.0},
         "ppm_accuracy_benchmark": (1 / 4 + 1 + 0) / 3,  # half, four, nine
         "num_problems": 4,

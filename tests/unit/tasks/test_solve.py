@@ -71,12 +71,12 @@ def test_each_method_gives_its_answer_with_its_vote_and_verdict(
     found = ways(capsys.readouterr().out)
     assert {way: (one["answer"], one["verdict"]) for way, one in found.items()} == {
         "policy_pass@1": ("4", "equal"),
-        "flat@4": ("5", "different"),
+        "maj@4": ("5", "different"),
         "system@4": ("5", "different"),
         "best@4": ("4", "equal"),
         "majority@4": ("5", "different"),
     }
-    assert found["flat@4"]["share"] == 0.75 and found["best@4"]["share"] is None
+    assert found["maj@4"]["share"] == 0.75 and found["best@4"]["share"] is None
     assert [step["kind"] for step in found["system@4"]["steps"]] == ["code_end", "answer"]
     assert found["policy_pass@1"]["num_tokens"] == 12
     assert loaded == [Path("artifacts/r2/policy")], "the best round"

@@ -24,7 +24,7 @@ EVALUATE = {
     "system@N": {"all": 0.625},
     "best@N": {"all": 0.61},
     "majority@N": {"all": 0.6},
-    "flat@K": {"all": 0.59},
+    "maj@K": {"all": 0.59},
     "pass@N": {"all": 0.8},
     "flat_pass@K": {"all": 0.7},
     "interval": {"policy_pass@1": [0.4, 0.6]},
@@ -120,7 +120,7 @@ def test_the_tables_line_up_and_order_levels_by_number(tmp_path: Path) -> None:
         assert len({len(line) for line in table.splitlines()}) == 1
     header, _, first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in overview.splitlines())
     assert header[:5] == ["round", "coverage", "greedy pass@1", "greedy, paired", "System 2 (system@4)"]
-    assert header[5:10] == ["best@4", "majority@4", "flat@16", "pass@4", "flat pass@16"]
+    assert header[5:10] == ["best@4", "majority@4", "maj@16", "pass@4", "flat pass@16"]
     assert first == ["r0", "–", "50.0 %", *["–"] * 10, "170"]
     shares = ["90.0 %", "50.0 %", "55.0 %", "62.5 %", "61.0 %", "60.0 %", "59.0 %", "80.0 %", "70.0 %"]
     assert second[:10] == ["r1", *shares]
@@ -145,7 +145,7 @@ def test_the_plot_has_one_line_for_each_measured_accuracy(tmp_path: Path) -> Non
         ("r1", "system@N", "0.625"),
         ("r1", "best@N", "0.61"),
         ("r1", "majority@N", "0.6"),
-        ("r1", "flat@K", "0.59"),
+        ("r1", "maj@K", "0.59"),
         ("r1", "pass@N", "0.8"),
         ("r1", "flat_pass@K", "0.7"),
     ]

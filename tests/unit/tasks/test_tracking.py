@@ -173,9 +173,9 @@ def test_an_absent_server_costs_one_line_and_no_retries(
 
 def test_the_ends_of_an_interval_have_names() -> None:
     run = StageRun("evaluate", "r1", {}, {}, {})
-    found = stage_metrics(run, {"interval": {"flat@K": [0.1, 0.2]}, "list": [3, 4]})
+    found = stage_metrics(run, {"interval": {"maj@K": [0.1, 0.2]}, "list": [3, 4]})
     names = [name.removeprefix("evaluate/") for name, _, _ in found]
-    assert names == ["interval/flat@K/low", "interval/flat@K/high", "list/0", "list/1"]
+    assert names == ["interval/maj@K/low", "interval/maj@K/high", "list/0", "list/1"]
 
 
 def test_names_are_in_mlflows_alphabet() -> None:

@@ -14,11 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
-
-import fsspec
-
-from rstar_core.errors import UserError
 
 
 @contextmanager
@@ -95,49 +90,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-# --- object stores --------------------------------------------------------------------------------------------
-
-
-def object_store(address: str) -> tuple[Any, str]:
-    """The file system of an ``s3://`` address, and the path there, after a look whether it creates exclusively.
-
-    Raises:
-        UserError: it can't be reached, or does not honour ``If-None-Match``: then two writers would both win.
-    """
-    try:
-        files, path = fsspec.core.url_to_fs(address)
-        probe = f"{path}/.probe-{uuid4().hex}"
-        is_exclusive = False
-        create_object(files, probe, b"")
-        try:
-            create_object(files, probe, b"")
-        except FileExistsError:
-            is_exclusive = True
-        files.rm_file(probe)
-    except UserError:
-        raise
-    except Exception as error:  # boto raises kinds of its own for credentials, names and networks
-        why = " ".join(str(error).split())
-        raise UserError(f"{address}: can't be used ({why}); mend it or the AWS_ settings") from None
-    if not is_exclusive:
-        raise UserError(f"{address}: this store ignores If-None-Match: two workers could undo each other; use another")
-    return files, path
-
-
-def create_object(files: Any, path: str, data: bytes) -> None:
-    """One PUT that the store refuses where there is an object already.
-
-    Raises:
-        FileExistsError: there is.
-    """
-    try:
-        files.pipe_file(path, data, mode="create")
-    except FileExistsError:
-        raise
-    except OSError as error:  # stores that do not say which condition failed
-        code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", "")
-        if code not in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
-            raise
-        raise FileExistsError(path) from None
