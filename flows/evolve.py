@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from flows.profiles import use
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.machine import variables
+from tasks.runner.profiles import use
 from tasks.runner.signals import end_in_time, say_ended
 from tasks.runner.timings import FIRST_ROUND, read_timings
 from tasks.runner.tracking import prepare

@@ -1,18 +1,24 @@
-"""One question -> the answer of each method, with nothing of the truth: what ``tasks solve`` does."""
+"""One question -> the answer of each method, with nothing of the truth: what ``rstar solve`` and ``rstar serve`` do."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rstar_core.answers.equivalence import Grader
+from rstar_core.answers.warm import GraderSandbox
+from rstar_core.config import Params
+from rstar_core.engines.load import has_ppm, load_policy
 from rstar_core.evaluation.answering import Own, best, majority, majority_of_trees, predictions_of, system, weight
-from rstar_core.evaluation.methods import FLAT, GREEDY, SYSTEM, Method
+from rstar_core.evaluation.methods import FLAT, GREEDY, SYSTEM, Method, methods
 from rstar_core.mcts.search import Parts, guides_judge, search
 from rstar_core.mcts.tree import Tree
 from rstar_core.sandbox.base import Sandbox
+from rstar_core.sandbox.load import open_sandbox
 from rstar_core.seeds import derived_seed
 from rstar_core.types import Prediction, Question, SearchTree
 
@@ -69,6 +75,34 @@ async def find(question: Question, work: Growing, sandbox: Sandbox, grader: Grad
     trees = [tree.freeze(question.id, "", index) for index, tree in enumerate(work.trees)]
     predictions = await predictions_of(trees, its.name, "", 0, grader)
     return Found(its, trees, predictions, time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """A round's models, loaded, with the sandbox that their code runs in and the grader that counts votes."""
+
+    methods: list[Method]
+    sandbox: Sandbox
+    grader: Grader
+    seed: int
+
+    async def find(self, question: Question, work: Growing) -> Found:
+        """See ``find``."""
+        return await find(question, work, self.sandbox, self.grader, self.seed)
+
+
+@asynccontextmanager
+async def open_solver(folder: Path, params: Params) -> AsyncIterator[Solver]:
+    """The solver of the round in ``folder``, with the search settings of ``params``; loaded once, for many questions.
+
+    Raises:
+        UserError: there is no policy, or it cannot be loaded.
+    """
+    models = load_policy(folder / "policy", params.engine)
+    ppm = folder / "ppm" if has_ppm(folder / "ppm") else None
+    its_methods = methods(models, ppm, params.search, params.evaluate)
+    async with models, open_sandbox(params.sandbox) as sandbox, GraderSandbox() as graders:
+        yield Solver(its_methods, sandbox, Grader(graders), params.seed)
 
 
 # Of each method the ways to choose among its terminals, and what a terminal's vote weighs where they vote by weight.

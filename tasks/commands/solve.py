@@ -7,22 +7,19 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rstar_core.answers.equivalence import Grader, Verdict
-from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import Params, load_params
-from rstar_core.engines.load import has_ppm, load_policy
+from rstar_core.engines.load import has_ppm
 from rstar_core.errors import UserError
-from rstar_core.evaluation.methods import GREEDY, Method, methods
-from rstar_core.evaluation.solving import Found, Growing, answers, find
+from rstar_core.evaluation.methods import GREEDY
+from rstar_core.evaluation.solving import Found, Growing, Solver, answers, open_solver
 from rstar_core.io import read_json
 from rstar_core.problems.identity import problem_id
 from rstar_core.reports.thinking import answers_table, growing_view, printable, solution_view
-from rstar_core.sandbox.load import open_sandbox
 from rstar_core.types import Question, SearchTree, Step
 from tasks.commands.workspace import ARTIFACTS
 
@@ -47,14 +44,14 @@ def solve(given: argparse.Namespace) -> None:
         UserError: there is no such round, or no question.
     """
     params = load_params()
-    round_id = _round(given.round)
+    round_id = round_called(given.round)
     asked = list(_questions(given))
     evaluate = params.evaluate.model_copy(update={"num_trees": given.num_trees or params.evaluate.num_trees})
     its = params.model_copy(update={"evaluate": evaluate})
     asyncio.run(_solve_all(asked, ARTIFACTS / round_id, its, given.json))
 
 
-def _round(name: str) -> str:
+def round_called(name: str) -> str:
     """The round that is asked for: ``best`` is the one of the best accuracy on all held-out problems.
 
     Raises:
@@ -83,7 +80,7 @@ def _questions(given: argparse.Namespace) -> Iterator[Asked]:
     text = given.question
     if text is None:
         text = "" if sys.stdin.isatty() else sys.stdin.read()
-    yield _asked(text, given.answer)
+    yield asked_for(text, given.answer)
 
 
 def _rows(path: Path) -> Iterator[Asked]:
@@ -95,12 +92,12 @@ def _rows(path: Path) -> Iterator[Asked]:
         try:
             row = json.loads(line)
             text = row.get("problem") or row["question"]
-            yield _asked(str(text), None if row.get("answer") is None else str(row["answer"]))
+            yield asked_for(str(text), None if row.get("answer") is None else str(row["answer"]))
         except (ValueError, KeyError, AttributeError):
             raise UserError(f"{path}:{number}: not a JSON object with 'problem' or 'question'") from None
 
 
-def _asked(text: str, truth: str | None) -> Asked:
+def asked_for(text: str, truth: str | None) -> Asked:
     text = text.strip()
     if not text:
         raise UserError('no question; give one: rstar solve "What is 7 * 8?"')
@@ -117,35 +114,28 @@ async def _solve_all(asked: Sequence[Asked], folder: Path, params: Params, is_js
     from rich.console import Console
 
     console = Console(stderr=is_json, highlight=False)
-    ppm = folder / "ppm" if has_ppm(folder / "ppm") else None
-    console.print(f"{folder.name}: policy" + (" and PPM" if ppm else ", no PPM: the policy alone"), style="dim")
-    models = load_policy(folder / "policy", params.engine)
-    its_methods = methods(models, ppm, params.search, params.evaluate)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(models)
-        sandbox = await stack.enter_async_context(open_sandbox(params.sandbox))
-        grader = Grader(await stack.enter_async_context(GraderSandbox()))
+    ppm = "policy and PPM" if has_ppm(folder / "ppm") else "policy, no PPM: the policy alone"
+    console.print(f"{folder.name}: {ppm}", style="dim")
+    async with open_solver(folder, params) as solver:
         for one in asked:
-            found = await _watched(one.question, its_methods, sandbox, grader, params.seed, console)
-            verdicts = await _verdicts(found, one.truth, grader)
+            found = await _watched(one.question, solver, console)
+            verdicts = await _verdicts(found, one.truth, solver.grader)
             if is_json:
                 print(json.dumps(_row(one, found, verdicts), ensure_ascii=False), flush=True)
             else:
                 _show(console, one, found, verdicts)
 
 
-async def _watched(
-    question: Question, its_methods: Sequence[Method], sandbox: Any, grader: Grader, seed: int, console: Console
-) -> list[Found]:
+async def _watched(question: Question, solver: Solver, console: Console) -> list[Found]:
     """What each method found; on a terminal its trees are shown while they grow."""
     from rich.live import Live
 
     found: list[Found] = []
     if console.is_terminal:
         console.print(printable(question.text), style="bold")
-    for method in its_methods:
+    for method in solver.methods:
         growing = Growing(method)
-        work = asyncio.ensure_future(find(question, growing, sandbox, grader, seed))
+        work = asyncio.ensure_future(solver.find(question, growing))
         with Live(console=console, transient=True, auto_refresh=False) as live:
             while not work.done():
                 if console.is_terminal:
@@ -188,7 +178,7 @@ def _row(asked: Asked, found: Sequence[Found], verdicts: dict[str, str]) -> dict
                 "way": one.way,
                 "answer": one.chosen.answer if one.chosen else None,
                 "share": one.share,
-                "steps": _steps(its.trees[one.chosen.tree_index], one.chosen.leaf) if one.chosen else [],
+                "steps": steps_of(its.trees[one.chosen.tree_index], one.chosen.leaf) if one.chosen else [],
                 "scores": list(one.chosen.scores) if one.chosen and its.method.name != GREEDY else [],
                 "num_tokens": its.num_tokens,
                 "seconds": round(its.seconds, 3),
@@ -200,7 +190,7 @@ def _row(asked: Asked, found: Sequence[Found], verdicts: dict[str, str]) -> dict
     }
 
 
-def _steps(tree: SearchTree, leaf: int) -> list[dict[str, str]]:
+def steps_of(tree: SearchTree, leaf: int) -> list[dict[str, str]]:
     def row(step: Step) -> dict[str, str]:
         return {"kind": step.kind, "body": step.body, "output": step.output}
 

@@ -7,6 +7,7 @@ from the files: the same code, the same result. Nothing here can fail a stage. T
 from __future__ import annotations
 
 import csv
+import getpass
 import hashlib
 import json
 import logging
@@ -15,6 +16,7 @@ import os
 import re
 import shlex
 import socket
+import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -27,12 +29,16 @@ from urllib.parse import urlsplit
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
+from rstar_core.journal.key import plain
 from rstar_core.machine.variables import EXPERIMENT, MLFLOW_RUN_ID
+from rstar_core.reports.rounds import compact
 from tasks.runner.lock import dvc_md5, read_lock
+from tasks.runner.profiles import current
 from tasks.runner.timings import FIRST_ROUND, read_timings
 
 MODELS = {"policy": "rstar-policy", "ppm": "rstar-ppm"}  # output flag -> registered model
 SHOWN = {".md", ".png", ".json", ".html", ".csv"}
+NOTE = "mlflow.note.content"  # what MLflow shows as a description
 SUMMARY, ROUNDS_OWN = "Summary", "Round"  # capitals: MLflow's pages begin with what is first in the alphabet
 ENDS_OF_INTERVAL = re.compile(r"^(interval/.+)/([01])$")
 EVOLUTION, ROUND, DIGEST, LEVEL = "rstar.evolution", "rstar.round", "rstar.md5", "rstar.sandbox"
@@ -193,7 +199,7 @@ class Tracker:
 
     @cached_property
     def parent(self) -> str:
-        return self._find_or_create("all", f"evolution {self.evolution}", {})
+        return self._find_or_create("all", evolution_name(), {})
 
     def run_of(self, round_id: str) -> str:
         """The round's run: the one that the flow opened, or found by its tags, or new."""
@@ -214,7 +220,9 @@ class Tracker:
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
         found = self.client.search_runs([self.experiment_id], query, max_results=1)
         run = (
-            found[0] if found else self.client.create_run(self.experiment_id, tags={**identity, **tags}, run_name=name)
+            found[0]
+            if found
+            else self.client.create_run(self.experiment_id, tags={**identity, **tags, **origin()}, run_name=name)
         )
         return str(run.info.run_id)
 
@@ -256,7 +264,7 @@ class Tracker:
         from mlflow.entities import Param
 
         known = self.client.get_run(run_id).data.params
-        values = {re.sub(r"^rounds\.\w+", ROUNDS_OWN, key): value for key, value in leaves(params, ".")}
+        values = {re.sub(r"^rounds\.\w+", ROUNDS_OWN, key): value for key, value in sections(params)}
         new = [Param(key, str(value)) for key, value in values.items() if key not in known]
         for start in range(0, len(new), 100):
             self.client.log_batch(run_id, params=new[start : start + 100])
@@ -320,15 +328,47 @@ class Tracker:
         curves = [metric for step, row in enumerate(rows) for metric in summary_metrics(row, step)]
         self._log_metrics(parent, curves, at)
         self._log_artifacts(parent, run.stage, run.outputs.values())
+        self._describe(run_id, own, run.outputs["table"].read_text(encoding="utf-8"))
         self._mark_best(best_round(rows))
         for done in (run_id, parent):
             self.client.set_terminated(done, status="FINISHED")
+
+    def _describe(self, run_id: str, own: dict[str, Any], table: str) -> None:
+        """The table of rounds as the description of the round's run and of the evolution's; its line on each model."""
+        for run in (run_id, self.parent):
+            self.client.set_tag(run, NOTE, table)
+        for name in MODELS.values():
+            for version in self._versions(name, run_id)[:1]:
+                self.client.update_model_version(name, version.version, compact([own]))
 
     def _mark_best(self, round_id: str) -> None:
         run_id = self.run_of(round_id)
         for name in MODELS.values():
             for version in self._versions(name, run_id)[:1]:
                 self.client.set_registered_model_alias(name, "best", version.version)
+
+
+def evolution_name() -> str:
+    """``default · seed 20260``: the profile that params.yaml is, and its seed."""
+    return f"{current() or 'own params'} · seed {load_params().seed}"
+
+
+def origin() -> dict[str, str]:
+    """Who ran which commit: MLflow has columns for it."""
+    shown = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    commit = {"mlflow.source.git.commit": shown.stdout.strip()} if shown.returncode == 0 else {}
+    who = {"mlflow.user": getpass.getuser(), "mlflow.source.name": "rstar evolve", "mlflow.source.type": "LOCAL"}
+    return {**who, **commit}
+
+
+def sections(params: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of nested sections; a list is one value, as JSON."""
+    for key, value in params.items():
+        its = plain(value)
+        if isinstance(its, dict):
+            yield from sections(its, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", json.dumps(its) if isinstance(its, list) else its
 
 
 def stage_metrics(run: StageRun, metrics: dict[str, Any]) -> Iterator[tuple[str, float, int]]:

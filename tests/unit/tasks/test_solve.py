@@ -34,9 +34,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "artifacts" / name / "policy").mkdir(parents=True)
         (tmp_path / "artifacts" / name / "ppm").mkdir()
         write_json(tmp_path / "artifacts" / name / "summary.json", {"rounds": rows})
-    monkeypatch.setattr("tasks.commands.solve.open_sandbox", ToyBox)
-    monkeypatch.setattr("tasks.commands.solve.GraderSandbox", lambda: ToyBox(LIMITS))
-    monkeypatch.setattr("tasks.commands.solve.has_ppm", lambda path: not (path / "null").exists())
+    monkeypatch.setattr("rstar_core.evaluation.solving.open_sandbox", ToyBox)
+    monkeypatch.setattr("rstar_core.evaluation.solving.GraderSandbox", lambda: ToyBox(LIMITS))
+    for module in ("tasks.commands.solve", "rstar_core.evaluation.solving"):
+        monkeypatch.setattr(f"{module}.has_ppm", lambda path: not (path / "null").exists())
     return tmp_path
 
 
@@ -56,7 +57,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         alone = OneByOne({key: ["4"] for key in keys})
         return AnyPpm(alone, OneByOne(dict.fromkeys(keys, FLAT + TREES)), ScriptedReward(score))
 
-    monkeypatch.setattr("tasks.commands.solve.load_policy", load)
+    monkeypatch.setattr("rstar_core.evaluation.solving.load_policy", load)
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.profiles import current, main
+from tasks.runner.profiles import current, main
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@t")
 

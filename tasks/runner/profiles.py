@@ -1,4 +1,4 @@
-"""``python -m flows.profiles NAME``: make params.yaml one of infra/profiles/, and lose nothing that somebody wrote."""
+"""``rstar profile NAME``: make params.yaml one of infra/profiles/, and lose nothing that somebody wrote."""
 
 from __future__ import annotations
 
