@@ -113,7 +113,8 @@ def report(round_id: str, rounds: Sequence[str]) -> str:
 
     last = closure(round_id, rounds)[-1]
     shown = [FIRST_ROUND, *rounds[: rounds.index(round_id) + 1]]
-    return f"{last.output('.md').read_text().rstrip()}\n\n{times_table({name: read_timings(name) for name in shown})}"
+    times = times_table({name: read_timings(name) for name in shown})
+    return f"{last.output('summary.md').read_text().rstrip()}\n\n{times}"
 
 
 if __name__ == "__main__":

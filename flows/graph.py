@@ -30,9 +30,9 @@ class Stage:
     command: str
     outputs: tuple[Path, ...]
 
-    def output(self, suffix: str) -> Path:
-        """The stage's output file with that suffix."""
-        return next(path for path in self.outputs if path.suffix == suffix)
+    def output(self, name: str) -> Path:
+        """The stage's output file of that name."""
+        return next(path for path in self.outputs if path.name == name)
 
 
 def closure(round_id: str, rounds: Sequence[str]) -> list[Stage]:

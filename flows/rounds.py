@@ -80,7 +80,7 @@ def evolve() -> State[Any]:
                 did_run = run_stages(round_id, stages, kept, environment, places)
                 if did_run or round_id == last:  # where nothing ran: the remote may have been away before
                     push(environment)
-                stop_at_gate(read_json(stages[-1].output(".json"))["rounds"], params.gate, params.rounds)
+                stop_at_gate(read_json(stages[-1].output("summary.json"))["rounds"], params.gate, params.rounds)
 
     return outcome(work)
 
@@ -145,9 +145,9 @@ def run_stages(
             if state.name != UP_TO_DATE:
                 did_run.append(stage)
                 log(log_recorded, stage.name)
-    create_markdown_artifact(key=f"summary-{round_id}", markdown=stages[-1].output(".md").read_text())
+    create_markdown_artifact(key=f"summary-{round_id}", markdown=stages[-1].output("summary.md").read_text())
     if did_run:
-        show(read_json(stages[-1].output(".json"))["rounds"])
+        show(read_json(stages[-1].output("summary.json"))["rounds"])
         put_on_store(round_id)
     return did_run
 

@@ -133,6 +133,17 @@ def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
     return [overview(rows), by_source(rows), preferences(rows), by_level(rows)]
 
 
+def headline_of(row: Row) -> dict[str, float | int | None]:
+    """The numbers of ``compact`` as they are, flat; null where nothing was measured."""
+    shares = {"coverage": "coverage", "greedy": "policy_pass@1", "system@N": "system@N", "pass@N": "pass@N"}
+    return {
+        **{name: row[key]["all"] if row[key] else None for name, key in shares.items()},
+        "ppm": row["ppm_accuracy"],
+        "pairs": row["num_pairs"],
+        "tokens": sum(filter(None, row["tokens"].values())),
+    }
+
+
 def compact(rows: Sequence[Row]) -> str:
     """The few columns that tell whether rounds get better, narrow enough for a terminal."""
     system = names_of(rows)["system@N"]

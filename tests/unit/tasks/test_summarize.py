@@ -56,7 +56,7 @@ def run(folder: Path, round_id: str, stages: dict[str, Any], earlier: Path | Non
     metrics.mkdir(parents=True)
     for stage, values in stages.items():
         (metrics / f"{stage}.json").write_text(json.dumps(values))
-    files = {"table": "summary.md", "plot": "rounds.csv", "figure": "rounds.png"}
+    files = {"table": "summary.md", "plot": "rounds.csv", "figure": "rounds.png", "headline": "headline.json"}
     outputs = {name: folder / round_id / file for name, file in files.items()}
     summary = summarize(round_id=round_id, stage_metrics=metrics, earlier=earlier, **outputs)
     made = folder / round_id / "summary.json"
@@ -91,6 +91,15 @@ def test_the_first_round_has_no_search_to_report(tmp_path: Path) -> None:
     absent = {"coverage", "system@N", "majority@N", "pass@N", "ppm_accuracy"}
     assert all(row[key] is None for key in absent | {"num_problems", "num_trajectories", "num_pairs"})
     assert row["tokens"] == {"evaluate": 100, "train": 70}
+    assert json.loads((tmp_path / "r0/headline.json").read_text()) == {
+        "coverage": None,
+        "greedy": 0.5,
+        "system@N": None,
+        "pass@N": None,
+        "ppm": None,
+        "pairs": None,
+        "tokens": 170,
+    }
 
 
 def test_a_round_is_added_to_the_earlier_ones(tmp_path: Path) -> None:
