@@ -13,11 +13,11 @@ from rstar_core.config import load_params
 from rstar_core.io import write_json
 from rstar_core.progress import duration
 from rstar_core.reports.headlines import headline
+from tasks.runner import tracking
 from tasks.runner.disk import check_room
 from tasks.runner.inputs import sound
 from tasks.runner.stages import add_flags, fill_sections, load_stage, tracked_keys
 from tasks.runner.timings import FIRST_ROUND, record_timings
-from tasks.runner.tracking import StageRun, is_logged_by_a_flow, log_stage
 
 
 def run_stage(name: str, argv: Sequence[str]) -> None:
@@ -37,10 +37,10 @@ def run_stage(name: str, argv: Sequence[str]) -> None:
     write_json(flags["metrics"], metrics)
     if found := headline(name, metrics):
         print(f"{' '.join(filter(None, (name, round_id)))}: {found}; {duration(seconds)}", file=sys.stderr)
-    if is_logged_by_a_flow():
+    if tracking.is_logged_by_a_flow():
         return
     params = tracked_keys(sections, function, round_id)
-    log_stage(StageRun(name, round_id or FIRST_ROUND, inputs, outputs, params))
+    tracking.log_stage(tracking.StageRun(name, round_id or FIRST_ROUND, inputs, outputs, params))
 
 
 def split_paths(flags: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Path]]:

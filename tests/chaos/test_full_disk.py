@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.conftest import Nursery, finish, made_in, workspace_at
 
-START_KIB, FACTOR = 192, 1.25
+START_KIB, FACTOR = 192, 1.5
 OFTEN = 4
 pytestmark = pytest.mark.timeout(400)
 

@@ -21,7 +21,8 @@ def test_it_lists_its_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("name", "mend"), [("sovle", "did you mean 'solve'?"), ("xyz", "there are: evolve, solve, ui, check")]
+    ("name", "mend"),
+    [("sovle", "did you mean 'solve'?"), ("xyz", "there are: evolve, profile, solve, serve, show, ui, check")],
 )
 def test_what_it_does_not_know_is_one_line(
     name: str, mend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

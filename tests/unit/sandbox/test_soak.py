@@ -12,7 +12,7 @@ from rstar_core.sandbox.snapshots import SnapshotBudget
 from tests.unit.sandbox.aftermath import resident_mib
 from tests.unit.sandbox.shell import LIMITS, Shell, comes_true, descendants, open_descriptors, open_shell
 
-NUM_RUNS = int(os.environ.get("RSTAR_SOAK_RUNS", "1000"))
+NUM_RUNS = int(os.environ.get("RSTAR_SOAK_RUNS", "500"))
 NUM_AT_ONCE = 8
 BUDGET = SnapshotBudget(32, 256, 0.0)
 NUM_SERVERS = 2
