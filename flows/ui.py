@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # end the children whichever way we are asked to end
         signal.signal(number, signal.default_int_handler)
     try:
+        variables.check()
         serve()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

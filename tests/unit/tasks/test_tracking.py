@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import shutil
 import socket
@@ -87,6 +88,12 @@ def test_a_stage_and_a_summary_fill_the_rounds_run_and_doing_it_twice_adds_nothi
     child, parent = runs["r1"], runs["all"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.tags["rstar.sandbox"] == "seccomp"
+    assert parent.info.run_name == "own params · seed 20260" and child.info.run_name == "r1"
+    for run in (parent, child):
+        assert run.data.tags["mlflow.note.content"] == Path("artifacts/r1/summary.md").read_text()
+        assert (
+            run.data.tags["mlflow.user"] == getpass.getuser() and run.data.tags["mlflow.source.name"] == "rstar evolve"
+        )
     assert (child.info.status, parent.info.status) == ("FINISHED", "FINISHED")
     assert child.data.params == {"seed": "1", "Round.guide": "terminal"}
     expected = {
@@ -104,6 +111,7 @@ def test_a_stage_and_a_summary_fill_the_rounds_run_and_doing_it_twice_adds_nothi
     assert (dataset.dataset.name, dataset.dataset.digest) == ("r1/sft", dvc_md5(Path("artifacts/r1/sft")))
     (version,) = mlflow.search_model_versions("name = 'rstar-policy'")
     assert version.tags["rstar.round"] == "r1" and version.tags["rstar.from.sft"].startswith("artifacts/r1/sft ")
+    assert "| r1 " in version.description and "60.0 %" in version.description
     assert mlflow.get_model_version_by_alias("rstar-policy", "best").version == version.version
     assert {file.path for file in mlflow.list_artifacts(child.info.run_id, "train")} == {
         "train/train.csv",
@@ -176,6 +184,15 @@ def test_the_ends_of_an_interval_have_names() -> None:
     found = stage_metrics(run, {"interval": {"maj@K": [0.1, 0.2]}, "list": [3, 4]})
     names = [name.removeprefix("evaluate/") for name, _, _ in found]
     assert names == ["interval/maj@K/low", "interval/maj@K/high", "list/0", "list/1"]
+
+
+def test_a_list_is_one_param() -> None:
+    params = {"seed": 1, "ingest": {"sources": [{"kind": "stories", "levels": [5, 6]}], "max_bad_fraction": 0.01}}
+    assert dict(tracking.sections(params)) == {
+        "seed": 1,
+        "ingest.sources": '[{"kind": "stories", "levels": [5, 6]}]',
+        "ingest.max_bad_fraction": 0.01,
+    }
 
 
 def test_names_are_in_mlflows_alphabet() -> None:
