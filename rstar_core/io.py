@@ -225,12 +225,20 @@ def read_table(path: Path | str, schema: pa.Schema, without: Sequence[str] = ())
 def table_rows(source: Any, name: str, schema: pa.Schema, without: Sequence[str] = ()) -> list[dict[str, Any]]:
     """``read_table`` of an open file or of bytes in Arrow's hands, which errors call ``name``."""
     file = pq.ParquetFile(source)
-    names = file.schema_arrow.names
-    if names != schema.names:
-        raise UserError(f"{name}: columns {names} where {schema.names} are expected; rebuild it")
+    if not file.schema_arrow.equals(schema):
+        raise UserError(
+            f"{name}: {_difference(file.schema_arrow, schema)}; it was made by other code, so make it again"
+        )
     wanted = pa.schema([field for field in schema if field.name not in without])
     rows: list[dict[str, Any]] = file.read(columns=wanted.names).cast(wanted).to_pylist()
     return rows
+
+
+def _difference(found: pa.Schema, expected: pa.Schema) -> str:
+    if found.names != expected.names:
+        return f"columns {found.names} where {expected.names} are expected"
+    wrong = [field.name for field in expected if found.field(field.name).type != field.type]
+    return f"column {', '.join(wrong)} holds something else than is expected"
 
 
 def write_problems(path: Path | str, problems: Iterable[Problem]) -> int:

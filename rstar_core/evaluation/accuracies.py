@@ -89,6 +89,17 @@ def _point(groups: Sequence[Own], num_trees: int) -> dict[str, float]:
     return {way: sum(right for _, right in its) / len(its) for way, its in _system(few).items()}
 
 
+def differences(predictions: Sequence[Prediction]) -> list[tuple[Prediction, Prediction]]:
+    """Greedy's and System 2's answer to each problem of which one of the two is right and the other is not."""
+    alone = {own[0].problem_id: own[0] for own in by_problem(predictions, GREEDY)}
+    found = []
+    for own in by_problem(predictions, SYSTEM):
+        chosen, greedy = system(own), alone[own[0].problem_id]
+        if _is_right(own, chosen) != is_correct(greedy):
+            found.append((greedy, chosen or own[0]))
+    return found
+
+
 def _ranked_right(groups: Sequence[Own]) -> float | None:
     """How often the PPM ranks a right terminal of a problem above a wrong one, ties being half: the mean over problems.
 
