@@ -32,11 +32,17 @@ COMMANDS = {
 }
 
 
+COMPLETION = "completion"
+
+
 def main() -> int:
     """``rstar COMMAND …``, from the project's root."""
     name, rest = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
     if name in ("-h", "--help"):
         print(overview())
+        return 0
+    if name == COMPLETION:
+        print(f"complete -W '{' '.join([*COMMANDS, COMPLETION])}' -o default rstar")
         return 0
     if name not in COMMANDS:
         close = get_close_matches(name, COMMANDS, 1)
@@ -51,5 +57,7 @@ def main() -> int:
 
 
 def overview() -> str:
-    rows = [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
+    rows = [f"  {name:<12}{command.summary}" for name, command in COMMANDS.items()]
+    shells = f'for the shell: eval "$(rstar {COMPLETION})" (zsh: autoload -U bashcompinit; bashcompinit, before)'
+    rows.append(f"  {COMPLETION:<12}{shells}")
     return "\n".join(["usage: rstar COMMAND …   (rstar COMMAND --help says more)", "", *rows])

@@ -41,6 +41,12 @@ class Progress:
         return ", ".join(part for part in parts if part)
 
 
+def say_kept(what: str, number: int) -> None:
+    """That an interrupted run has left ``number`` finished trees, if it has left any."""
+    if number:
+        print(f"{what}: going on from {number} finished trees", file=sys.stderr, flush=True)
+
+
 def speed(rate: float, unit: str) -> str:
     """``3.1 trees/s``, and ``25.0 s/tree`` where one takes longer than a second."""
     return f"{rate:.1f} {unit}/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s/{unit.removesuffix('s')}"

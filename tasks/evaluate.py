@@ -26,6 +26,7 @@ from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.mcts.scheduler import Job, grow, in_mixed_order
 from rstar_core.mcts.search import Parts, guides_judge
+from rstar_core.progress import say_kept
 from rstar_core.sandbox.base import Sandbox
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
@@ -83,6 +84,7 @@ def evaluate(
     problems = inputs.read_problems()
     with closing(open_journal(inputs.key())) as journal:
         started, num_before = time.monotonic(), len(journal)
+        say_kept(f"evaluate {round_id}", num_before)
         with helped(partial(help_with, inputs), num_processes(engine) - 1):
             level = search_all(inputs, problems, load_policy(policy, engine), journal)
         seconds = time.monotonic() - started

@@ -23,6 +23,7 @@ from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.mcts.recording import recorded_trees
 from rstar_core.mcts.synthesis import Synthesis, Totals, budget_of, recorded
+from rstar_core.progress import say_kept
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.shards import write_trees
@@ -59,6 +60,7 @@ def synthesize(
     its_problems = inputs.read_problems()
     with closing(open_journal(inputs.key())) as journal:
         started, num_before = time.monotonic(), len(journal)
+        say_kept(f"synthesize {round_id}", num_before)
         with helped(partial(help_with, inputs), num_processes(engine) - 1):
             level = grow_all(inputs, its_problems, inputs.searchers(), journal)
         seconds = time.monotonic() - started

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.command import COMMANDS, main
+from flows.command import COMMANDS, COMPLETION, main
 
 RSTAR = Path(sys.executable).with_name("rstar")
 
@@ -17,7 +17,7 @@ def test_it_lists_its_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr(sys, "argv", ["rstar"])
     assert main() == 0
     said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines()[2:]] == list(COMMANDS)
+    assert [line.split()[0] for line in said.splitlines()[2:]] == [*COMMANDS, COMPLETION]
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,9 @@ def test_a_commands_exit_code_is_its_own(tmp_path: Path) -> None:
     done = subprocess.run([RSTAR, "solve", "What is 1 + 1?"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_shell_completes_the_names() -> None:
+    script = f'eval "$({RSTAR} completion)"; complete -p rstar'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and all(f" {name}" in done.stdout.replace("'", " ") for name in COMMANDS), done.stderr
