@@ -1,6 +1,6 @@
 """Does a PPM find solutions with fewer rollouts than the terminal reward alone? Coverage by rollouts, in one run.
 
-    python benchmarks/guides.py r3 [every]
+    python -m benchmarks.guides r3 [every]
 
 Grows trees of a round's training problems (one in ``every``, 4 unless stated) with the policy, PPM and search that the
 round had, once with each guide and each budget, from the same seeds. The terminal reward is the baseline.
@@ -8,6 +8,7 @@ round had, once with each guide and each budget, from the same seeds. The termin
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -58,4 +59,8 @@ def main(round_id: str, every: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 4)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guides", description=__doc__.partition("\n")[0])
+    parser.add_argument("round", help="a finished round")
+    parser.add_argument("every", type=int, nargs="?", default=4, help="one problem in so many (default: 4)")
+    given = parser.parse_args()
+    main(given.round, given.every)

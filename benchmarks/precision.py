@@ -1,8 +1,8 @@
-"""How much float32 and batching move what is drawn from, and a PPM's scores: the margins that engines/decode.py and
-engines/local_reward.py leave are to be far above.
+"""How much float32 and batching move what is drawn from, and a PPM's scores: the margins that engines/local/decode.py and
+reward.py there leave are to be far above.
 
-    python benchmarks/precision.py artifacts/r1/policy artifacts/problems/benchmark.parquet [num_problems]
-    python benchmarks/precision.py artifacts/r1/ppm artifacts/problems/benchmark.parquet [num_problems]
+    python -m benchmarks.precision artifacts/r1/policy artifacts/problems/benchmark.parquet [num_problems]
+    python -m benchmarks.precision artifacts/r1/ppm artifacts/problems/benchmark.parquet [num_problems]
 
 Every row of every step of a batched decoding in float32, against the row alone in float64; or the scores of prompts
 that share passes, padded, against each alone.
@@ -10,7 +10,7 @@ that share passes, padded, against each alone.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,4 +72,9 @@ def draws(policy: Path, questions: Sequence[Question]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 100)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", type=Path, help="a policy's folder")
+    parser.add_argument("problems", type=Path, help="Parquet, such as artifacts/problems/benchmark.parquet")
+    parser.add_argument("number", type=int, nargs="?", default=100, help="of problems (default: 100)")
+    given = parser.parse_args()
+    main(given.model, given.problems, given.number)
