@@ -1,5 +1,6 @@
-"""How much float32 and batching move what is drawn from, and a PPM's scores: the margins that engines/local/decode.py and
-reward.py there leave are to be far above.
+"""How much float32 and batching move what is drawn from, and a PPM's scores.
+
+The margins that engines/local/decode.py and reward.py leave are to be far above.
 
     python -m benchmarks.precision artifacts/r1/policy artifacts/problems/benchmark.parquet [num_problems]
     python -m benchmarks.precision artifacts/r1/ppm artifacts/problems/benchmark.parquet [num_problems]

@@ -1,6 +1,6 @@
 """Runs per second and per CPU second: our sandbox, the same without isolation, and how others run model-written code.
 
-``python benchmarks/sandbox.py [rates|trajectory|isolation|soak ...]``; without a name, all parts. Baselines: (a) a new
+``python -m benchmarks.sandbox [rates|trajectory|isolation|soak ...]``; without a name, all parts. Baselines: (a) a new
 interpreter for each run; (b) the released code's way: a pool of 12 forked processes, made anew for each search step, in
 which each of 32 candidates runs its whole prefix. CPU seconds are of all processes, without what starting and stopping
 servers costs. The last line is one JSON object.
