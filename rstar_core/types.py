@@ -260,3 +260,6 @@ class Prediction:
     def score(self) -> float:
         """The guide's score of the whole solution; below every score where there is none."""
         return self.scores[-1] if self.scores else -2.0
+
+
+DEMONSTRATION = "r0"  # the origin of an example that is a demonstration

@@ -9,7 +9,7 @@ from typing import Any
 
 from rstar_core.config import Curate, Seed
 from rstar_core.curation.evidence import Difficulty, difficulty, read_evidence
-from rstar_core.curation.mix import DEMONSTRATION, mix_examples, mix_pairs, split
+from rstar_core.curation.mix import mix_examples, mix_pairs, split
 from rstar_core.curation.pairs import is_final, split_by_problem
 from rstar_core.io import (
     digest,
@@ -21,7 +21,7 @@ from rstar_core.io import (
 )
 from rstar_core.reports.cards import Facts, pairs_card, sft_card
 from rstar_core.store.publishing import publish_folder
-from rstar_core.types import PreferencePair, SftExample
+from rstar_core.types import DEMONSTRATION, PreferencePair, SftExample
 
 
 def curate(

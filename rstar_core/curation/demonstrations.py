@@ -10,11 +10,10 @@ from rstar_core.answers.equivalence import Grader, Verdict
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import SandboxLimits
 from rstar_core.cot.grammar import answer_step
-from rstar_core.curation.mix import DEMONSTRATION
 from rstar_core.progress import Progress
 from rstar_core.sandbox.base import Sandbox, Status
 from rstar_core.sandbox.load import open_sandbox
-from rstar_core.types import Demonstration, Problem, SftExample, Step, StepKind
+from rstar_core.types import DEMONSTRATION, Demonstration, Problem, SftExample, Step, StepKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,7 @@ from rstar_core.config import Curate
 from rstar_core.curation.evidence import Evidence, grouped
 from rstar_core.curation.pairs import final_pairs, node_pairs
 from rstar_core.seeds import derived_seed
-from rstar_core.types import PreferencePair, Problem, SftExample, Step, Trajectory
-
-DEMONSTRATION = "r0"  # the origin of an example that is a demonstration
+from rstar_core.types import DEMONSTRATION, PreferencePair, Problem, SftExample, Step, Trajectory
 
 
 def mix_examples(

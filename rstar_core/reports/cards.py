@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rstar_core.curation.evidence import Difficulty
-from rstar_core.curation.mix import DEMONSTRATION
 from rstar_core.curation.pairs import is_final
 from rstar_core.reports.markdown import aligned
-from rstar_core.types import PreferencePair, Problem, SftExample, Trajectory
+from rstar_core.types import DEMONSTRATION, PreferencePair, Problem, SftExample, Trajectory
 
 BAR_WIDTH = 40
 BIN_WIDTH = 0.25

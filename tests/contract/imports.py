@@ -16,7 +16,9 @@ PACKAGES = ("rstar_core", "tasks", "flows")
 MACHINE = ROOT / "rstar_core" / "machine"
 # Folders whose files belong together: a stage that reaches one of them depends on all of them. (In the sandbox and in
 # the grader one file also starts another by its name.) Of other folders it depends on the files that it reaches.
-UNITS = tuple(f"rstar_core/{name}" for name in ("answers", "cot", "engines", "journal", "mcts", "sandbox"))
+UNITS = tuple(
+    f"rstar_core/{name}" for name in ("answers", "cot", "engines/local", "engines/served", "journal", "mcts", "sandbox")
+)
 
 
 def imported_names(file: Path) -> Iterator[str]:
