@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -49,9 +50,8 @@ def reproduce(stage: str, environment: dict[str, str], place: str, is_kept: bool
     lines: list[str] = []
     say = get_run_logger().info
     say(place)
-    with log_of(stage) as log:
-        listeners = (lines.append, say, gauge(stage), lambda line: print(line, file=log))
-        code = run_dvc(["repro", "--single-item", stage], environment, _all(listeners))
+    listeners = (lines.append, say, gauge(stage), kept_log(stage))
+    code = run_dvc(["repro", "--single-item", stage], environment, _all(listeners))
     if code:
         return Failed(message=reason(lines) or f"dvc ended with exit code {code}")
     if any(text in line for line in lines for text in DID_NOT_RUN):
@@ -59,11 +59,18 @@ def reproduce(stage: str, environment: dict[str, str], place: str, is_kept: bool
     return Completed()
 
 
-def log_of(stage: str) -> IO[str]:
-    """run/stages/<stage>.log: all that the stage says in this run, also for who looks later."""
+def kept_log(stage: str) -> Callable[[str], None]:
+    """Keeps lines in run/stages/<stage>.log, for who looks later. On a full disk they are in the flow's log alone."""
     path = Path("run/stages") / f"{stage}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("w", encoding="utf-8", buffering=1)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+
+    def keep(line: str) -> None:
+        with suppress(OSError), path.open("a", encoding="utf-8") as log:
+            print(line, file=log)
+
+    return keep
 
 
 def task_for(stage: Stage) -> Any:
