@@ -49,7 +49,7 @@ def round_page(
     title: str, table: str, sections: Sequence[Section], problems: Mapping[str, Problem], links: Mapping[str, str]
 ) -> str:
     """The page. ``table`` is text with columns of equal width; ``links`` are problems' tree pages."""
-    parts = [_HEAD.format(title=_text(title)), f"<h1>{_text(title)}</h1>", f"<pre>{_text(table)}</pre>"]
+    parts = [_HEAD.format(title=_text(title)), f"<h1>{_text(title)}</h1>", f"<pre>{html.escape(table)}</pre>"]
     for section in sections:
         shown = section.rows[:NUM_SHOWN]
         parts += [
