@@ -69,9 +69,8 @@ class Refused(Exception):
 
 
 class Served(NamedTuple):
-    """The round, and by the name of a model the place of its method in ``Solver.methods``."""
+    """The solver, and by the name of a model the place of its method in ``Solver.methods``."""
 
-    round_id: str
     solver: Solver
     models: dict[str, int]
 
@@ -117,7 +116,7 @@ def create_app(round_id: str, params: Params, seconds: float) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_solver(ARTIFACTS / round_id, params) as solver:
-            served.append(Served(round_id, solver, names(round_id, solver)))
+            served.append(Served(solver, names(round_id, solver)))
             yield
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)

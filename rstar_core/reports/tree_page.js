@@ -25,7 +25,6 @@ function signed(value) { return (value < 0 ? "−" : "+") + Math.abs(value).toFi
 function firstLine(node) { return node.body === null ? "start" : node.body.split("\n").find(line => line.trim()) ?? ""; }
 function verdict(node) {
   if (node.reward === null) return ["", ""];
-  if (!data.judged) return ["", "score " + signed(node.reward)];
   return node.reward > 0 ? ["right", "✓ right"] : node.reward < 0 ? ["wrong", "✗ wrong"] : ["unsure", "? undecided"];
 }
 function reason(node) {

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rstar_core.mcts.synthesis import is_solved
 from rstar_core.types import PreferencePair, Problem, SearchTree, Step, TrueStates
 
 _TEMPLATE, _SCRIPT = (Path(__file__).with_suffix(suffix) for suffix in (".html", ".js"))
@@ -52,7 +53,6 @@ def _data(shown: Shown) -> str:
         "chosen": sorted(marked[0]),
         "rejected": sorted(marked[1]),
         "states": list(shown.states.values) if shown.states else [],
-        "judged": True,
     }
     return json.dumps(found, ensure_ascii=True).replace("<", "\\u003c")
 
@@ -60,7 +60,7 @@ def _data(shown: Shown) -> str:
 def facts(shown: Shown) -> str:
     """What the tree is, in one line."""
     tree, problem = shown.tree, shown.problem
-    solved = "solved" if any((node.reward or 0) > 0 for node in tree.nodes) else "not solved"
+    solved = "solved" if is_solved(tree) else "not solved"
     return (
         f"{tree.round_id}, tree {tree.tree_index + 1} of {problem.id} ({problem.source}, level {problem.level}); "
         f"answer {problem.answer}, {solved}; {len(tree.nodes)} nodes, {tree.num_rollouts} rollouts, "

@@ -23,7 +23,7 @@ from rstar_core.shards import stream_trees
 from rstar_core.training.preferences import pair_accuracy, scores_of, train_ppm
 from rstar_core.training.regression import train_pqm, valued_rows
 from rstar_core.types import Question, Trajectory
-from tasks.commands.workspace import ARTIFACTS
+from tasks.commands.workspace import ARTIFACTS, PROBLEMS
 
 BASELINE = "any"
 
@@ -77,7 +77,7 @@ def read_round(round_id: str, params: Params) -> Round:
     folder = ARTIFACTS / round_id
     if not (folder / "ppm").exists():
         raise UserError(f"{folder / 'ppm'}: not found; run the round first: dvc repro summarize@{round_id}")
-    problems = read_problems(ARTIFACTS / "problems" / "train.parquet")
+    problems = read_problems(PROBLEMS / "train.parquet")
     questions = {problem.id: problem.question for problem in problems}
     held_out = split_by_problem(questions, params.curate.validation_fraction, params.seed)
     solutions: dict[str, list[Trajectory]] = {}

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rstar_core.curation.pairs import FINAL
 from rstar_core.errors import UserError
 from rstar_core.io import (
     read_json,
@@ -22,12 +23,8 @@ from rstar_core.io import (
     read_trajectories,
 )
 from rstar_core.shards import MANIFEST, stream_trees
-from rstar_core.types import PreferencePair, SearchTree, SftExample, Trajectory
+from rstar_core.types import DEMONSTRATION, PreferencePair, SearchTree, SftExample, Trajectory
 from tasks.commands.workspace import ARTIFACTS, PROBLEMS
-
-DEMONSTRATION_ROUND = "r0"
-FINAL = "final"  # the last part of a final pair's key; an inner pair's is its tree and node
-
 
 # --- rows -----------------------------------------------------------------------------------------------------
 
@@ -61,7 +58,7 @@ class _Round:
 
     def example_fault(self, path: Path, one: SftExample) -> str:
         """Demonstrations come from problems of their own, and earlier rounds' examples from their trajectories."""
-        if one.origin == DEMONSTRATION_ROUND:
+        if one.origin == DEMONSTRATION:
             return ""
         if one.question.id not in self.problems:
             return f"{path}: problem {one.question.id} is not among the training problems"
@@ -73,7 +70,7 @@ class _Round:
         if one.problem_id not in self.problems:
             return f"{path}: problem {one.problem_id} is not among the training problems"
         round_id, _, place = one.node_key.partition("/")
-        if round_id != self.round_id or place == FINAL:
+        if round_id != self.round_id or place == FINAL:  # an inner pair's key goes on with its tree and node
             return ""
         tree, _, node = place.partition("/")
         if int(node) < self.sizes.get((one.problem_id, int(tree)), 0):

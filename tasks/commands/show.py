@@ -11,6 +11,7 @@ from rstar_core.curation.claims import Kind
 from rstar_core.errors import UserError
 from rstar_core.evaluation.accuracies import differences, is_correct
 from rstar_core.io import LEDGER, read_json, read_pairs, read_predictions, read_problems, read_table, read_true_states
+from rstar_core.mcts.synthesis import is_solved
 from rstar_core.reports.round_page import NUM_SHOWN, Section, round_page
 from rstar_core.reports.rounds import compact
 from rstar_core.reports.thinking import printable
@@ -138,11 +139,10 @@ def _names(trees: Path) -> str:
     """Some problems to look at, solved and not."""
     solved: dict[str, bool] = {}
     for tree in stream_trees(trees):
-        is_right = any((node.reward or 0) > 0 for node in tree.nodes)
-        solved[tree.problem_id] = solved.get(tree.problem_id, False) or is_right
+        solved[tree.problem_id] = solved.get(tree.problem_id, False) or is_solved(tree)
     lines = []
     for what, wanted in (("solved", True), ("not solved", False)):
-        its = [name for name, is_solved in solved.items() if is_solved is wanted]
+        its = [name for name, is_one in solved.items() if is_one is wanted]
         lines.append(f"{what}: {len(its)} problems, such as {' '.join(its[:NUM_NAMED])}" if its else f"{what}: none")
     return "\n".join(lines)
 
