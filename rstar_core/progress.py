@@ -61,7 +61,7 @@ def duration(seconds: float) -> str:
 
 
 def progress_callback(what: str) -> Any:
-    """A transformers TrainerCallback that reports optimiser steps, loss and ETA."""
+    """A transformers TrainerCallback that reports optimiser steps, loss and ETA; of several processes one speaks."""
     from transformers import TrainerCallback
 
     class Report(TrainerCallback):  # type: ignore[misc]
@@ -69,6 +69,8 @@ def progress_callback(what: str) -> Any:
             self.progress = Progress(what, state.max_steps, "steps")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if not state.is_world_process_zero:
+                return
             last = next((row["loss"] for row in reversed(state.log_history) if "loss" in row), None)
             self.progress.advance(note="" if last is None else f"loss {last:.3f}")
 

@@ -15,7 +15,8 @@ from rstar_core.io import read_pairs, read_problems, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
 from rstar_core.machine.threads import keep_threads_awake
-from rstar_core.policy.model import load_model, load_tokenizer
+from rstar_core.machine.variables import TRAINER
+from rstar_core.policy.model import best_device, load_model, load_tokenizer
 from rstar_core.ppm.likelihood import log_probabilities
 from rstar_core.ppm.model import new_ppm, save_ppm, write_null_ppm
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes
@@ -46,10 +47,11 @@ def train_ppm(
     Metrics: ``ppm_accuracy``, the share of validation pairs ranked right, in all and by kind: ``_step`` pairs share a
     prefix, ``_final`` ones are whole solutions. Beside it, on the same pairs and by the same kinds:
     ``ppm_accuracy_shuffled``, of a PPM that was trained on shuffled labels, and ``policy_accuracy``, of the policy's
-    likelihood as a ranker. ``ppm_accuracy_training`` is of some pairs that it was trained on. All are null where there
-    are no pairs. ``num_train_pairs``, ``num_validation_pairs``, ``num_left_out`` (pairs with an overlong text, in
-    neither of the two), ``num_tokens``, ``final_loss`` (as last logged: a mean over up to 5 steps of both losses, the
-    next-token loss by its weight).
+    likelihood as a ranker. Of more than some thousand validation nodes, some thousand from all over are taken.
+    ``ppm_accuracy_training`` is of some pairs that it was trained on. All are null where there are no pairs.
+    ``num_train_pairs``, ``num_validation_pairs``, ``num_left_out`` (pairs with an overlong text, in neither of both),
+    ``num_tokens``, ``final_loss`` (as last logged: a mean over up to 5 steps of both losses, the next-token loss by its
+    weight).
 
     Raises:
         UserError: an input is missing or unreadable, no pair fits ``max_length``, or too many do not.
@@ -62,15 +64,16 @@ def train_ppm(
         print(f"{round_id}: no preference pairs to train on, so the round has no PPM", file=sys.stderr)
         return _no_ppm(ppm, curve, validation_pairs)
     keep_threads_awake()
-    nodes, validation = inputs.encode(train_pairs), inputs.encode(validation_pairs)
-    num_left_out = len(train_pairs) + len(validation_pairs) - num_pairs(nodes) - num_pairs(validation)
+    nodes, all_validation = inputs.encode(train_pairs), inputs.encode(validation_pairs)
+    num_left_out = len(train_pairs) + len(validation_pairs) - num_pairs(nodes) - num_pairs(all_validation)
+    validation = some_of(all_validation, _NUM_EXAMINED)
     if nodes:
         check_left_out(num_left_out, len(train_pairs) + len(validation_pairs), train_ppm.training)
     with control(inputs) as its_control:
         tokenizer, model = load_tokenizer(policy), inputs.new_ppm()
         with checkpoint_folder(inputs.key("train_ppm")) as scratch:
             report = preferences.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
-            on_training = preferences.pair_accuracy(model, tokenizer.pad_token_id, some_of(nodes))
+            on_training = preferences.pair_accuracy(model, tokenizer.pad_token_id, some_of(nodes, _NUM_LOOKED_AT))
             ranker = policys_accuracy(inputs, validation)
             shuffled = its_control()
             with publish_folder(ppm) as folder:
@@ -111,11 +114,12 @@ class Inputs:
 
 
 _NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told
+_NUM_EXAMINED = 4000  # validation nodes, at most: with so many, half a width of the 95 % interval is below .02
 
 
-def some_of(nodes: Sequence[EncodedNode]) -> Sequence[EncodedNode]:
-    """At most ``_NUM_LOOKED_AT`` of them, from all over the list."""
-    return nodes[:: len(nodes) // _NUM_LOOKED_AT + 1]
+def some_of(nodes: Sequence[EncodedNode], number: int) -> Sequence[EncodedNode]:
+    """At most ``number`` of them, from all over the list."""
+    return nodes[:: len(nodes) // number + 1]
 
 
 # --- what the accuracy is held against ------------------------------------------------------------------------
@@ -125,10 +129,14 @@ def some_of(nodes: Sequence[EncodedNode]) -> Sequence[EncodedNode]:
 def control(inputs: Inputs) -> Iterator[Callable[[], PairAccuracy]]:
     """The accuracy of a PPM trained on shuffled labels, by a process beside this one; none if there is to be none.
 
-    Two small trainings with a thread each take no longer than one with two.
+    Two small trainings with a thread each take no longer than one with two. A launcher's processes have the machine to
+    themselves: there it comes after the other.
     """
     if not inputs.params.control:
         yield lambda: NOTHING
+        return
+    if TRAINER.get():
+        yield partial(shuffled_accuracy, inputs)
         return
     with beside(partial(shuffled_accuracy, inputs)) as result:
         yield result
@@ -141,13 +149,13 @@ def shuffled_accuracy(inputs: Inputs) -> PairAccuracy:
     with checkpoint_folder(inputs.key("train_ppm-control")) as scratch:
         tokenizer = load_tokenizer(inputs.policy)
         return preferences.train_ppm(
-            inputs.new_ppm(), tokenizer, nodes, validation, inputs.params, inputs.seed, scratch
+            inputs.new_ppm(), tokenizer, nodes, some_of(validation, _NUM_EXAMINED), inputs.params, inputs.seed, scratch
         ).at_end
 
 
 def policys_accuracy(inputs: Inputs, nodes: Sequence[EncodedNode]) -> PairAccuracy:
     """Of the likelihood that the round's policy gives to a text: how well it ranks the pairs of ``nodes``."""
-    policy = load_model(inputs.policy, "float32").eval()
+    policy = load_model(inputs.policy, "float32").to(best_device()).eval()
     pad_id = load_tokenizer(inputs.policy).pad_token_id
     return preferences.ranking_accuracy(nodes, log_probabilities(policy, pad_id, nodes))
 

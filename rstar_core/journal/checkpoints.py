@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rstar_core.errors import UserError
-from rstar_core.io import read_json, write_json
+from rstar_core.io import files_under, read_json, write_json
 from rstar_core.journal.folder import KEY_FILE
 from rstar_core.journal.key import JournalKey
 from rstar_core.store.publishing import sync_folder
@@ -72,8 +72,8 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:
-    files = (path for path in sorted(checkpoint.iterdir()) if path.name != SEAL and path.is_file())
-    return {path.name: _durable_digest(path) for path in files if not path.name.startswith(f".{SEAL}")}
+    names = (path.relative_to(checkpoint).as_posix() for path in files_under(checkpoint))
+    return {name: _durable_digest(checkpoint / name) for name in names if not name.startswith((SEAL, f".{SEAL}"))}
 
 
 def _durable_digest(path: Path) -> str:

@@ -6,6 +6,9 @@ import ctypes
 import signal
 import sys
 
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be imported
+_PR_SET_PDEATHSIG = 1
+
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
     """On Linux, have the kernel send this process a signal when its parent is gone, even by ``kill -9``.
@@ -13,5 +16,9 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
     What a run must not lose is synced as it is made, so there is nothing to clean up first.
     """
     if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(number))
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(number))
+
+
+def asked_to_end_with_parent() -> None:
+    """``die_with_parent`` for a command that has children to end first; to be called between fork and exec."""
+    die_with_parent(signal.SIGTERM)

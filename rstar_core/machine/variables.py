@@ -104,6 +104,9 @@ def words(text: str) -> tuple[str, ...]:
 
 JOURNAL = Variable("RSTAR_JOURNAL", "journal", str)
 CHECKPOINT_SECONDS = Variable("RSTAR_CHECKPOINT_S", 60.0, seconds)
+TRAINER: Variable[tuple[str, ...]] = Variable("RSTAR_TRAINER", (), words)
+MICRO_BATCH: Variable[int | None] = Variable("RSTAR_MICRO_BATCH", None, count)
+ACTIVATION_CHECKPOINTING = Variable("RSTAR_ACTIVATION_CHECKPOINTING", False, flag)
 MIN_FREE_MIB = Variable("RSTAR_MIN_FREE_MIB", 256, whole)
 RELEASE = Variable("RSTAR_RELEASE", "", str)
 

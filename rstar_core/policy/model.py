@@ -66,6 +66,13 @@ def read_weights(kind: Any, folder: Path | str, dtype: str, what: str, **config:
     return found
 
 
+def best_device() -> str:
+    """The GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load_tokenizer(folder: Path | str) -> Any:
     from transformers import AutoTokenizer
 

@@ -6,11 +6,13 @@ import time
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rstar_core.errors import UserError
 from rstar_core.journal.checkpoints import newest, seal
 from rstar_core.machine.variables import CHECKPOINT_SECONDS
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,15 @@ def train_on(trainer: Any, folder: Path) -> FinishedTraining:
     logging.disable_progress_bar()  # of writing a checkpoint
     logging.get_logger("transformers.trainer").setLevel(logging.ERROR)  # tied weights are no missing ones
     trainer.add_callback(_callback(CHECKPOINT_SECONDS.get()))
-    checkpoint = newest(folder)
-    num_done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    checkpoint = _as_the_first_says(str(newest(folder) or "") if trainer.is_world_process_zero() else "")
+    num_done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    result = trainer.train(resume_from_checkpoint=checkpoint or None)
     steps = trainer.state.max_steps
     return FinishedTraining(trainer.state.log_history, (steps - num_done) / steps, result.metrics["train_runtime"])
 
 
 def _callback(every: float) -> Any:
+    from accelerate import PartialState
     from transformers import TrainerCallback
 
     class Save(TrainerCallback):  # type: ignore[misc]
@@ -59,11 +62,21 @@ def _callback(every: float) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             is_logged = state.global_step % args.logging_steps == 0
-            if is_logged and state.global_step < state.max_steps and time.monotonic() - self.saved >= every:
-                control.should_save = True
+            if is_logged and state.global_step < state.max_steps:
+                control.should_save = _as_the_first_says(time.monotonic() - self.saved >= every)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            PartialState().wait_for_everyone()  # each may have written a part
+            if state.is_world_process_zero:
+                seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             self.saved = time.monotonic()
 
     return Save()
+
+
+def _as_the_first_says(value: Value) -> Value:
+    """``value`` of the first of the processes that train together."""
+    from accelerate.utils import broadcast_object_list
+
+    said: list[Value] = broadcast_object_list([value])
+    return said[0]

@@ -30,9 +30,16 @@ def next_token_loss(hidden: Any, embeddings: Any, following: Any) -> Any:
 
     ``embeddings`` (vocabulary, hidden size) are the model's, for input and output alike.
     """
-    from torch.nn.functional import cross_entropy, linear
+    from torch.nn.functional import linear
 
-    return cross_entropy(linear(hidden, embeddings).float(), following)
+    return mean_cross_entropy(linear(hidden, embeddings), following)
+
+
+def mean_cross_entropy(logits: Any, labels: Any) -> Any:
+    """Of logits (n, vocabulary) in any precision and labels (n,), a scalar; 0 where n is 0."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits.float(), labels, reduction="sum") / max(len(labels), 1)
 
 
 def pair_weights(pairs_per_node: Sequence[int]) -> list[float]:

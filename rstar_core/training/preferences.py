@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import ceil
@@ -13,23 +13,13 @@ from typing import Any
 from rstar_core.config import Training, TrainPpm
 from rstar_core.errors import UserError
 from rstar_core.ppm.model import score_of_logits
-from rstar_core.ppm.packing import (
-    batches_of_like_width,
-    collate_rows,
-    logits_at_ends,
-    own_tokens,
-    pack,
-    packed_hidden,
-)
+from rstar_core.ppm.packing import batches_of_like_width, logits_at_ends, pack, packed_hidden
 from rstar_core.ppm.rendering import EncodedNode
-from rstar_core.progress import progress_callback
-from rstar_core.training.checkpoints import train_on
-from rstar_core.training.loss import mean_scores, next_token_loss, pair_weights, preference_loss
-from rstar_core.training.sft import TrainingReport, common_arguments, loss_curve
+from rstar_core.training.launched import fit
+from rstar_core.training.sft import TrainingReport, loss_curve
+from rstar_core.training.trainers import Plan
 
 _NODES_AT_ONCE = 4  # with more, a batch would be of one or two problems
-
-Objective = Callable[[Any, Any], Any]  # (model, batch) -> loss, a scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +37,6 @@ class PpmReport:
 
     training: TrainingReport
     at_end: PairAccuracy
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a training is run, and what it is called; checkpoints lie in ``scratch``."""
-
-    name: str
-    training: Training
-    seed: int
-    scratch: Path
 
 
 def train_ppm(
@@ -77,6 +57,8 @@ def train_ppm(
         UserError: there is no node, so no training pair fitted ``max_length``; or an ``lm_weight`` and no head to
             write with.
     """
+    from datasets import Dataset
+
     if params.lm_weight and not model.config.tie_word_embeddings:
         raise UserError("train_ppm.lm_weight: this model's output embeddings are not its input embeddings; set it to 0")
     if not nodes:
@@ -87,8 +69,7 @@ def train_ppm(
     training = params.training.model_copy(update={"batch_size": batch_size})
     training = with_enough_updates(training, len(groups), params.min_updates)
     rows = [{"nodes": [{"rows": node.rows, "pairs": node.pairs} for node in group]} for group in groups]
-    trainer = node_trainer(model, tokenizer, rows, collate, preferences(params), Plan("PPM", training, seed, scratch))
-    run = train_on(trainer, scratch)
+    run = fit(model, tokenizer, Dataset.from_list(rows), Plan("PPM", training, seed, scratch, params))
     at_end = pair_accuracy(model, tokenizer.pad_token_id, validation_nodes)
     num_tokens = int(sum(len(pack([node.rows for node in group]).ids) for group in groups) * training.epochs)
     report = TrainingReport(
@@ -172,101 +153,3 @@ def shuffled(nodes: Sequence[EncodedNode], share: float, seed: int) -> list[Enco
 
 def _swapped(node: EncodedNode) -> EncodedNode:
     return replace(node, pairs=tuple((rejected, chosen) for chosen, rejected in node.pairs))
-
-
-# --- TRL ------------------------------------------------------------------------------------------------------
-
-
-def node_trainer(
-    model: Any, tokenizer: Any, rows: list[dict[str, Any]], collate: Any, objective: Objective, plan: Plan
-) -> Any:
-    """A TRL trainer of ``objective`` over ``rows``, of which ``collate`` makes batches."""
-    from datasets import Dataset
-    from transformers import PrinterCallback
-
-    trainer = _trainer_class(objective)(
-        model=model,
-        args=_reward_config(plan.training, plan.seed, str(plan.scratch)),
-        data_collator=lambda some: collate(some, tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        callbacks=[progress_callback(plan.name)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _reward_config(training: Training, seed: int, output_dir: str) -> Any:
-    from trl import RewardConfig
-
-    return RewardConfig(
-        **common_arguments(training, seed, output_dir),
-        max_length=None,  # what is too long is gone already
-        remove_unused_columns=False,  # a row is a node, which TRL does not know
-        logging_first_step=True,  # a curve is never empty
-    )
-
-
-def collate(groups: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
-    """The texts of each group of nodes packed into a row (see ``packing``), and the pairs as indices into all texts.
-
-    ``following`` are the tokens that chosen texts have beyond their node's start, and ``before`` (2, number of them)
-    the row and place of the token before each.
-    """
-    import torch
-
-    num_texts = 0
-    pairs: list[tuple[int, int]] = []
-    rows, written = [], []
-    for number, group in enumerate(groups):
-        row, first = pack([node["rows"] for node in group["nodes"]]), num_texts
-        rows.append(row)
-        for node in group["nodes"]:
-            pairs += [(num_texts + chosen, num_texts + rejected) for chosen, rejected in node["pairs"]]
-            for chosen in sorted({chosen for chosen, _ in node["pairs"]}):
-                written += [(number, *token) for token in own_tokens(row, num_texts - first + chosen)]
-            num_texts += len(node["rows"])
-    return {
-        **collate_rows(rows, pad_id),
-        "before": torch.tensor([token[:2] for token in written]).T,
-        "following": torch.tensor([token[2] for token in written]),
-        "chosen": torch.tensor([chosen for chosen, _ in pairs]),
-        "rejected": torch.tensor([rejected for _, rejected in pairs]),
-        "weights": torch.tensor(pair_weights([len(node["pairs"]) for group in groups for node in group["nodes"]])),
-    }
-
-
-def preferences(params: TrainPpm) -> Objective:
-    """The PPM's loss of a batch of ``collate``: on preferences, and what ``params`` have beside it."""
-
-    def loss_of(model: Any, inputs: Any) -> Any:
-        hidden = packed_hidden(model, inputs)
-        logits = logits_at_ends(model, hidden, inputs)
-        pairs = [inputs[name] for name in ("chosen", "rejected", "weights")]
-        loss = preference_loss(score_of_logits(logits), *pairs, scale=params.loss_scale)
-        if params.token_weight:
-            row, place, text = inputs["own"]
-            means = mean_scores(score_of_logits(model.score(hidden[row, place])), text, len(logits))
-            loss = loss + params.token_weight * preference_loss(means, *pairs, scale=params.loss_scale)
-        if params.lm_weight:
-            embeddings = model.get_input_embeddings().weight
-            loss = loss + params.lm_weight * next_token_loss(hidden[*inputs["before"]], embeddings, inputs["following"])
-        return loss
-
-    return loss_of
-
-
-def _trainer_class(objective: Objective) -> Any:
-    from trl import RewardTrainer
-
-    class NodeTrainer(RewardTrainer):  # type: ignore[misc]
-        """RewardTrainer over nodes: its own ``compute_loss`` takes one chosen and one rejected text per row."""
-
-        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-            return dataset
-
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
-            loss = objective(model, inputs)
-            return (loss, {}) if return_outputs else loss
-
-    return NodeTrainer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from rstar_core.ppm.model import score_of_logits
 from rstar_core.ppm.packing import collate_rows, logits_at_ends, pack, packed_hidden
 from rstar_core.ppm.rendering import encode_steps
 from rstar_core.training.checkpoints import train_on
-from rstar_core.training.preferences import Plan, node_trainer
+from rstar_core.training.objective import Objective
+from rstar_core.training.trainers import Plan, node_trainer
 from rstar_core.types import Question, SearchTree
 
 
@@ -37,19 +39,25 @@ def train_pqm(
     model: Any, tokenizer: Any, rows: list[dict[str, Any]], training: Training, seed: int, scratch: Path
 ) -> None:
     """Train ``model`` in place on the mean squared error between score and Q, averaged over steps."""
-    train_on(
-        node_trainer(model, tokenizer, rows, collate, squared_error, Plan("PQM", training, seed, scratch)), scratch
-    )
+    from datasets import Dataset
+
+    plan = Plan("PQM", training, seed, scratch)
+    objective = Objective(lambda batch: batch["counts"], squared_error)
+    empty = {"rows": [[tokenizer.pad_token_id]], "values": [nan]}
+    train_on(node_trainer(model, tokenizer, Dataset.from_list(rows), empty, collate, objective, plan), scratch)
 
 
-def squared_error(model: Any, inputs: Any) -> Any:
-    scores = score_of_logits(logits_at_ends(model, packed_hidden(model, inputs), inputs))
-    return (scores - inputs["values"]).square().mean()
+def squared_error(model: Any, batch: Any, shares: Any) -> Any:
+    scores = score_of_logits(logits_at_ends(model, packed_hidden(model, batch), batch))
+    is_known = ~batch["values"].isnan()
+    return (scores - batch["values"])[is_known].square().sum() / batch["counts"][0].clamp(min=1) * shares[0]
 
 
 def collate(nodes: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
-    """See ``packing.collate_rows``; ``values`` (number of texts,) are in the order of rows and texts."""
+    """See ``packing.collate_rows``; ``values`` (number of texts,) are in the order of rows and texts, NaN where a text
+    has none; ``counts`` (1,) is how many have one."""
     import torch
 
-    values = [value for node in nodes for value in node["values"]]
-    return {**collate_rows([pack([node["rows"]]) for node in nodes], pad_id), "values": torch.tensor(values).float()}
+    values = torch.tensor([value for node in nodes for value in node["values"]]).float()
+    rows = collate_rows([pack([node["rows"]]) for node in nodes], pad_id)
+    return {**rows, "values": values, "counts": (~values.isnan()).sum()[None]}

@@ -10,11 +10,10 @@ from typing import Any
 from rstar_core.config import Training
 from rstar_core.errors import UserError
 from rstar_core.policy.rendering import encode_example
-from rstar_core.progress import progress_callback
-from rstar_core.training.checkpoints import train_on
+from rstar_core.training.launched import fit
+from rstar_core.training.solutions import IGNORED
+from rstar_core.training.trainers import Plan
 from rstar_core.types import SftExample
-
-IGNORED = -100  # the label of a token that carries no loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +52,16 @@ def train_policy(
     Raises:
         UserError: no example fits ``training.max_length``, or more of them do not than ``training.max_left_out``.
     """
-    from datasets import Dataset, disable_progress_bars
-    from transformers import PrinterCallback
+    from datasets import Dataset
 
     kept = [example for example in examples if len(example["input_ids"]) <= training.max_length]
     if not kept:
         raise UserError(f"no example fits max_length={training.max_length} tokens; raise it in params.yaml")
     check_left_out(len(examples) - len(kept), len(examples), training)
-    disable_progress_bars()  # of TRL's preparation, which takes no time
     use_cache = model.config.use_cache  # the trainer turns it off for good
-    trainer = _trainer_class()(
-        model=model,
-        args=sft_config(training, seed, str(scratch)),
-        train_dataset=Dataset.from_list(kept),
-        processing_class=tokenizer,
-        callbacks=[progress_callback("SFT")],
+    run = fit(
+        model, tokenizer, Dataset.from_list([_labelled(one) for one in kept]), Plan("SFT", training, seed, scratch)
     )
-    trainer.remove_callback(PrinterCallback)
-    run = train_on(trainer, scratch)
     model.config.use_cache = use_cache
     num_tokens = int(sum(len(example["input_ids"]) for example in kept) * training.epochs)
     return TrainingReport(
@@ -81,6 +72,11 @@ def train_policy(
     )
 
 
+def _labelled(example: dict[str, list[int]]) -> dict[str, list[int]]:
+    labels = zip(example["input_ids"], example["completion_mask"], strict=True)
+    return {"input_ids": example["input_ids"], "labels": [token if counts else IGNORED for token, counts in labels]}
+
+
 def check_left_out(num_left_out: int, number: int, training: Training) -> None:
     """Raises UserError where so many of ``number`` examples are too long that the others would be another set."""
     if num_left_out > training.max_left_out * number:
@@ -88,71 +84,6 @@ def check_left_out(num_left_out: int, number: int, training: Training) -> None:
             f"{num_left_out} of {number} examples are longer than max_length={training.max_length} tokens, "
             f"and max_left_out={training.max_left_out} allows fewer; raise one of the two in params.yaml"
         )
-
-
-def sft_config(training: Training, seed: int, output_dir: str) -> Any:
-    from trl import SFTConfig
-
-    return SFTConfig(
-        **common_arguments(training, seed, output_dir),
-        max_length=training.max_length,
-        packing=False,
-        completion_only_loss=True,  # without it TRL drops the mask of tokenised data
-        logging_first_step=True,  # a curve is never empty
-    )
-
-
-def _trainer_class() -> Any:
-    from torch.nn.functional import cross_entropy
-    from trl import SFTTrainer
-
-    class PolicyTrainer(SFTTrainer):  # type: ignore[misc]
-        """SFTTrainer with a leaner loss on CPUs.
-
-        TRL's fused head has a kernel for GPUs. Its stand-in for CPUs works out the logits of prompts and padding too,
-        and all of them twice, which is a quarter of a small model's training.
-        """
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            if inputs["input_ids"].device.type != "cpu" or return_outputs:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            labels = inputs["labels"][:, 1:]
-            is_counted = labels != IGNORED
-            # Padding is on the right, where a causal model does not look, so no mask is needed.
-            hidden = model.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
-            logits = model.get_output_embeddings()(hidden[is_counted])
-            return cross_entropy(logits.float(), labels[is_counted])
-
-    return PolicyTrainer
-
-
-def common_arguments(training: Training, seed: int, output_dir: str) -> dict[str, Any]:
-    """Trainer arguments shared by policy and PPM training; everything that TRL would choose silently is stated."""
-    import torch
-
-    return {
-        "output_dir": output_dir,
-        "num_train_epochs": training.epochs,
-        "per_device_train_batch_size": training.batch_size,
-        "learning_rate": training.learning_rate,
-        "lr_scheduler_type": training.schedule,
-        "warmup_steps": training.warmup_ratio,
-        "weight_decay": training.weight_decay,
-        "bf16": torch.cuda.is_available(),
-        "activation_checkpointing": False,
-        # Grouped by length, batches come in the order of their length, again and again: a small model learns far worse.
-        "train_sampling_strategy": "random",
-        "logging_steps": 5,
-        "logging_nan_inf_filter": False,  # else a loss that is no number is logged as 0
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
-        "seed": seed,
-        "data_seed": seed,
-        "dataloader_pin_memory": False,
-    }
 
 
 def loss_curve(log_history: Sequence[dict[str, float]]) -> list[dict[str, float]]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from rstar_core.errors import UserError
+from rstar_core.machine.parent_death import asked_to_end_with_parent
 from rstar_core.machine.ports import HOST, free_port, is_free
 
 LOGS = Path("run/vllm")
 _GRACE = 10.0  # seconds between asking a server to end and making it
-_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be imported
 
 
 class ServerProcess:
@@ -50,7 +48,7 @@ class ServerProcess:
                     stdout=sink,
                     stderr=sink,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=asked_to_end_with_parent,
                 )
             except OSError:
                 raise UserError(f"{self._command[0]}: can't be run; make vllm, or set RSTAR_VLLM_PYTHON") from None
@@ -87,9 +85,3 @@ class ServerProcess:
             lines = []
         named = [line for line in lines if "Error" in line or "error:" in line]
         return (named or lines or ["no output"])[-1][-300:]
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        _LIBC.prctl(pr_set_pdeathsig, signal.SIGTERM)

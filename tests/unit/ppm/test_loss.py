@@ -9,7 +9,7 @@ import torch
 
 from rstar_core.ppm.model import score_of_logits
 from rstar_core.training.loss import mean_scores, pair_weights, preference_loss
-from rstar_core.training.preferences import collate
+from rstar_core.training.nodes import collate
 
 
 def by_hand(logits: list[list[float]], num_positives: list[int]) -> float:

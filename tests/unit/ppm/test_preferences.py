@@ -14,9 +14,9 @@ from rstar_core.ppm.model import load_ppm, new_ppm, save_ppm, score_batch
 from rstar_core.ppm.packing import packed_hidden
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes
 from rstar_core.training.loss import next_token_loss
+from rstar_core.training.nodes import collate
 from rstar_core.training.preferences import (
     PpmReport,
-    collate,
     pair_accuracy,
     ranking_accuracy,
     scores_of,
