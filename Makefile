@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help env evolve test check chaos ui clean profile smollm2 vllm test-vllm
+.PHONY: help env evolve test check chaos ui clean profile test-profiles smollm2 vllm test-vllm
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -24,13 +24,16 @@ evolve: $(INSTALLED) ## run all rounds of params.yaml; again: only what has chan
 TESTS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 test: $(INSTALLED) ## every test that needs no other machine and no hour
-	$(TESTS) -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m "not vllm"
+	$(TESTS) -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m "not vllm and not profiles"
 
 check: $(INSTALLED) ## style, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(TESTS) -q -n 2 -m "not slow" tests/unit tests/golden tests/contract
+
+test-profiles: $(INSTALLED) ## the profiles for GPUs, with a tiny model and guesses in the place of theirs (minutes)
+	$(TESTS) -v --timeout 960 -o session_timeout=0 tests/profiles
 
 chaos: $(INSTALLED) ## kill -9 and a full disk, many times (long)
 	RSTAR_CHAOS_KILLS=50 RSTAR_CHAOS_REAL_KILLS=4 RSTAR_CHAOS_FLOW_KILLS=10 \

@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,31 @@ def write_table(path: Path | str, rows: Iterable[Any], schema: pa.Schema) -> int
     return len(dicts)
 
 
+_ROWS_AT_ONCE = 1 << 16  # in memory, and in a row group
+
+
+@contextmanager
+def table_writer(path: Path | str, schema: pa.Schema) -> Iterator[Callable[[Any], None]]:
+    """A function that adds a row (a dataclass or a dict) to a Parquet file, which is published when the block ends.
+
+    Few rows become the very bytes of ``write_table``; of many, no more are in memory than a row group has.
+    """
+    waiting: list[dict[str, Any]] = []
+    with publish(path) as handle, pq.ParquetWriter(handle, schema, compression="zstd") as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
+            waiting.clear()
+
+        def add(row: Any) -> None:
+            if len(waiting) == _ROWS_AT_ONCE:
+                flush()
+            waiting.append(row if isinstance(row, dict) else asdict(row))
+
+        yield add
+        flush()  # of no rows, too: then the file has none
+
+
 def table_bytes(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
     """``rows`` as a zstd Parquet file; the same rows are the same bytes."""
     sink = pa.BufferOutputStream()
@@ -213,25 +239,49 @@ def read_table(path: Path | str, schema: pa.Schema, without: Sequence[str] = ())
     Raises:
         UserError: the file is missing, unreadable or has other columns.
     """
+    with _opened(path) as handle:
+        return table_rows(handle, str(path), schema, without)
+
+
+def table_rows(source: Any, name: str, schema: pa.Schema, without: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """``read_table`` of an open file or of bytes in Arrow's hands, which errors call ``name``."""
+    wanted = pa.schema([field for field in schema if field.name not in without])
+    rows: list[dict[str, Any]] = _parquet(source, name, schema).read(columns=wanted.names).cast(wanted).to_pylist()
+    return rows
+
+
+def stream_table(path: Path | str, schema: pa.Schema) -> Iterator[dict[str, Any]]:
+    """As ``read_table``, a few rows in memory at a time.
+
+    Raises:
+        UserError: as ``read_table``.
+    """
+    with _opened(path) as handle:
+        for batch in _parquet(handle, str(path), schema).iter_batches(_ROWS_READ):
+            yield from batch.cast(schema).to_pylist()
+
+
+_ROWS_READ = 1024
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Any]:
     try:
         with fsspec.open(str(path), "rb") as handle:
-            return table_rows(handle, str(path), schema, without)
+            yield handle
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run the stage that makes it (dvc repro)") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file: {' '.join(str(error).split())}") from None
 
 
-def table_rows(source: Any, name: str, schema: pa.Schema, without: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """``read_table`` of an open file or of bytes in Arrow's hands, which errors call ``name``."""
+def _parquet(source: Any, name: str, schema: pa.Schema) -> pq.ParquetFile:
     file = pq.ParquetFile(source)
     if not file.schema_arrow.equals(schema):
         raise UserError(
             f"{name}: {_difference(file.schema_arrow, schema)}; it was made by other code, so make it again"
         )
-    wanted = pa.schema([field for field in schema if field.name not in without])
-    rows: list[dict[str, Any]] = file.read(columns=wanted.names).cast(wanted).to_pylist()
-    return rows
+    return file
 
 
 def _difference(found: pa.Schema, expected: pa.Schema) -> str:
@@ -319,23 +369,26 @@ def write_sft_examples(path: Path | str, examples: Iterable[SftExample]) -> int:
     return write_table(path, examples, SFT_EXAMPLES)
 
 
+def stream_sft_examples(path: Path | str) -> Iterator[SftExample]:
+    for row in stream_table(path, SFT_EXAMPLES):
+        yield SftExample(Question(**row["question"]), steps_from_rows(row["steps"]), row["origin"], row["mean_q"])
+
+
 def read_sft_examples(path: Path | str) -> list[SftExample]:
-    rows = read_table(path, SFT_EXAMPLES)
-    return [
-        SftExample(Question(**row["question"]), steps_from_rows(row["steps"]), row["origin"], row["mean_q"])
-        for row in rows
-    ]
+    return list(stream_sft_examples(path))
 
 
 def write_trajectories(path: Path | str, trajectories: Iterable[Trajectory]) -> int:
     return write_table(path, trajectories, TRAJECTORIES)
 
 
+def stream_trajectories(path: Path | str) -> Iterator[Trajectory]:
+    for row in stream_table(path, TRAJECTORIES):
+        yield Trajectory(**{**row, "steps": steps_from_rows(row["steps"]), "step_q": tuple(row["step_q"])})
+
+
 def read_trajectories(path: Path | str) -> list[Trajectory]:
-    rows = read_table(path, TRAJECTORIES)
-    return [
-        Trajectory(**{**row, "steps": steps_from_rows(row["steps"]), "step_q": tuple(row["step_q"])}) for row in rows
-    ]
+    return list(stream_trajectories(path))
 
 
 def write_predictions(path: Path | str, predictions: Iterable[Prediction]) -> int:
@@ -360,12 +413,14 @@ def write_pairs(path: Path | str, pairs: Iterable[PreferencePair]) -> int:
     return write_table(path, pairs, PAIRS)
 
 
-def read_pairs(path: Path | str) -> list[PreferencePair]:
+def stream_pairs(path: Path | str) -> Iterator[PreferencePair]:
     columns = ("prefix", "chosen", "rejected")
-    return [
-        PreferencePair(**{**row, **{name: steps_from_rows(row[name]) for name in columns}})
-        for row in read_table(path, PAIRS)
-    ]
+    for row in stream_table(path, PAIRS):
+        yield PreferencePair(**{**row, **{name: steps_from_rows(row[name]) for name in columns}})
+
+
+def read_pairs(path: Path | str) -> list[PreferencePair]:
+    return list(stream_pairs(path))
 
 
 def steps_from_rows(rows: Iterable[dict[str, str]]) -> tuple[Step, ...]:

@@ -233,8 +233,8 @@ async def _marked_answers(
             for method, num_trees in inputs.num_trees_by_method().items()
         ]
         judged = {
-            **await judge_pairs(judge, read_both(pairs), most),
-            **await judge_trajectories(judge, read_verified(trajectories), most),
+            **await judge_pairs(judge, read_both(pairs if most else None), most),
+            **await judge_trajectories(judge, read_verified(trajectories if most else None), most),
             "ppm_step_accuracy": step_accuracy(await labelled(answers[-1], journal, judge)),
         }
     return answers, judged

@@ -110,7 +110,7 @@ class Inputs:
 
     def new_ppm(self) -> Any:
         params = self.params
-        return new_ppm(self.policy, "float32", self.seed, params.extra_layers, params.frozen_layers)
+        return new_ppm(self.policy, "auto", self.seed, params.extra_layers, params.frozen_layers)
 
 
 _NUM_LOOKED_AT = 400  # training nodes, at most, whose accuracy is told

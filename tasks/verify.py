@@ -6,27 +6,28 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rstar_core.answers.equivalence import GRADER_VERSION
 from rstar_core.config import SandboxLimits, Verify
-from rstar_core.curation.claims import Finding, Kind, claims_of, trees_by_problem, without_answer
-from rstar_core.curation.ledger import entry
-from rstar_core.curation.second_look import believed, look_again, whole_programs
+from rstar_core.curation.claims import Kind
+from rstar_core.curation.ledger import Entry, entry
+from rstar_core.curation.order import by_problem
+from rstar_core.curation.second_look import Looked, believed, look_again, whole_programs
 from rstar_core.curation.suspects import Suspect, ranked
 from rstar_core.errors import UserError
-from rstar_core.io import LEDGER, read_problems, write_table, write_trajectories
+from rstar_core.io import LEDGER, TRAJECTORIES, read_problems, stream_table, stream_trajectories, table_writer
 from rstar_core.journal import open_journal
 from rstar_core.journal.key import journal_key
 from rstar_core.metrics import share_by_level
 from rstar_core.reports.verification import report, samples
 from rstar_core.shards import stream_trees
 from rstar_core.store.publishing import publish, publish_folder
-from rstar_core.types import Trajectory
 
 
 def verify(
@@ -53,45 +54,76 @@ def verify(
     its_problems = read_problems(problems)
     if not its_problems:
         raise UserError(f"{problems}: no training problems; add a source with split 'train' to ingest.sources")
-    grown = trees_by_problem(its_problems, stream_trees(trees))
-    claims = {problem_id: claims_of(its) for problem_id, its in grown.items()}
-    answerless = [one for its in grown.values() for one in without_answer(its)]
+    by_id = {problem.id: problem for problem in its_problems}
+    grown = by_problem(its_problems, stream_trees(trees), lambda tree: tree.problem_id, "trees")
     limits = whole_programs(sandbox, verify)
     params = {"sandbox": sandbox, "verify": verify, "GRADER_VERSION": GRADER_VERSION}
     with closing(open_journal(journal_key("verify", round_id, (problems, trees), params))) as journal:
         started = time.monotonic()
-        findings, voted, level = asyncio.run(look_again(round_id, its_problems, claims, limits, verify, journal))
-        seconds = time.monotonic() - started
-        kept = believed(findings)
-        solved = {trajectory.problem_id for trajectory in kept if trajectory.is_correct}
-        by_id = {problem.id: problem for problem in its_problems}
-        doubted = [one for one in [*findings, *answerless] if one.kind]
-        entries = [entry(by_id[one.claim.trajectory.problem_id], one) for one in doubted]
-        suspects = ranked([one for one in voted if one.problem_id not in solved])
-        counts = _counts(doubted, kept, suspects)
         with publish_folder(trajectories) as folder:
-            write_trajectories(folder / "trajectories.parquet", kept)
-            write_table(folder / "ledger.parquet", entries, LEDGER)
+            looks = look_again(f"verify {round_id}", len(its_problems), grown, limits, verify, journal)
+            total = asyncio.run(_write(looks, folder))
+            seconds = time.monotonic() - started
+            suspects = ranked([one for one in total.voted if one.problem_id not in total.solved])
+            counts = _counts(total, suspects)
             _write_lines(folder / "unsolved.jsonl", map(asdict, suspects))
+            entries = (Entry(**row) for row in stream_table(folder / "ledger.parquet", LEDGER))
             (folder / "report.md").write_text(report(round_id, counts, entries, suspects, by_id), encoding="utf-8")
-            (folder / "samples.md").write_text(samples(round_id, its_problems, kept), encoding="utf-8")
+            verified = partial(stream_trajectories, folder / "trajectories.parquet")
+            (folder / "samples.md").write_text(samples(round_id, by_id, verified), encoding="utf-8")
         journal.discard()
     return {
-        "coverage": share_by_level((problem.level, problem.id in solved) for problem in its_problems),
+        "coverage": share_by_level((problem.level, problem.id in total.solved) for problem in its_problems),
         **counts,
-        "timings": {"trajectories/s": round(len(findings) / seconds, 1), "sandbox": level},
+        "timings": {"trajectories/s": round(total.num_looked / seconds, 1), "sandbox": total.level},
     }
 
 
-def _counts(doubted: Sequence[Finding], kept: Sequence[Trajectory], suspects: Sequence[Suspect]) -> dict[str, int]:
-    kinds = Counter(one.kind for one in doubted)
+@dataclass(slots=True)
+class _Total:
+    """What the looks at all problems add up to."""
+
+    num_looked: int = 0
+    num_kept: int = 0
+    num_correct: int = 0
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    solved: set[str] = field(default_factory=set)
+    voted: list[Suspect] = field(default_factory=list)
+    level: str = ""
+
+
+async def _write(looks: AsyncIterator[Looked], folder: Path) -> _Total:
+    """Write what can be believed and what cannot, as it comes."""
+    total = _Total()
+    with (
+        table_writer(folder / "trajectories.parquet", TRAJECTORIES) as keep,
+        table_writer(folder / "ledger.parquet", LEDGER) as list_doubt,
+    ):
+        async for one in looks:
+            total.num_looked += len(one.findings)
+            total.level = one.level
+            total.voted += [one.voted] if one.voted else []
+            for finding in (*one.findings, *one.answerless):
+                if finding.kind:
+                    total.kinds[finding.kind] += 1
+                    list_doubt(entry(one.problem, finding))
+            for trajectory in believed(one.findings):
+                keep(trajectory)
+                total.num_kept += 1
+                total.num_correct += trajectory.is_correct
+                if trajectory.is_correct:
+                    total.solved.add(one.problem.id)
+    return total
+
+
+def _counts(total: _Total, suspects: Sequence[Suspect]) -> dict[str, int]:
     return {
-        "num_trajectories": len(kept),
-        "num_correct": sum(trajectory.is_correct for trajectory in kept),
-        "num_disagreements": kinds[Kind.DISAGREEMENT],
-        "num_undecided": kinds[Kind.UNDECIDED],
-        "num_timeouts": kinds[Kind.TIMEOUT],
-        "num_without_answer": kinds[Kind.NO_ANSWER],
+        "num_trajectories": total.num_kept,
+        "num_correct": total.num_correct,
+        "num_disagreements": total.kinds[Kind.DISAGREEMENT],
+        "num_undecided": total.kinds[Kind.UNDECIDED],
+        "num_timeouts": total.kinds[Kind.TIMEOUT],
+        "num_without_answer": total.kinds[Kind.NO_ANSWER],
         "num_unsolved": len(suspects),
         "num_suspect_labels": sum(one.is_stable for one in suspects),
     }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import psutil
@@ -8,6 +9,9 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("RSTAR_SEARCH_PROCESSES", "1")  # another process would not see what a test replaces
+
+# Whoever runs the tests in the background may have had them ignore it, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("steady", deadline=None)  # a busy machine is no failure
 settings.load_profile("steady")

@@ -9,8 +9,7 @@ from statistics import fmean
 
 from rstar_core.answers.equivalence import Ruling, Verdict
 from rstar_core.answers.extract import extract
-from rstar_core.errors import UserError
-from rstar_core.types import Problem, SearchTree, Step, StepKind, Terminal, Trajectory
+from rstar_core.types import SearchTree, Step, StepKind, Terminal, Trajectory
 
 
 class Kind(StrEnum):
@@ -44,16 +43,6 @@ class Finding:
     kind: Kind | None = None
     doubt: str = ""
     ruling: Ruling | None = None
-
-
-def trees_by_problem(problems: Sequence[Problem], trees: Iterable[SearchTree]) -> dict[str, list[SearchTree]]:
-    """The trees of every problem, in their order; empty where it has none."""
-    grouped: dict[str, list[SearchTree]] = {problem.id: [] for problem in problems}
-    for tree in trees:
-        if tree.problem_id not in grouped:
-            raise UserError(f"problem {tree.problem_id} has a tree but is not among the problems; rebuild the trees")
-        grouped[tree.problem_id].append(tree)
-    return {problem_id: sorted(its, key=lambda tree: tree.tree_index) for problem_id, its in grouped.items()}
 
 
 def claims_of(trees: Iterable[SearchTree]) -> list[Claim]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 
-from rstar_core.io import (
-    LEDGER,
-    read_table,
-    read_trajectories,
-)
+from rstar_core.curation.order import by_problem
+from rstar_core.io import LEDGER, stream_table, stream_trajectories
 from rstar_core.shards import stream_trees
 from rstar_core.types import Problem, SearchTree, Step, Terminal, Trajectory
 
@@ -25,9 +21,6 @@ class Difficulty(StrEnum):
     HARD = "hard"  # none is right
 
 
-Item = TypeVar("Item")
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What a round says of one problem: verified trajectories, and trees with the verdicts on their leaves."""
@@ -36,25 +29,24 @@ class Evidence:
     judged_trees: Sequence[tuple[SearchTree, dict[int, bool]]]
 
 
-def read_evidence(problems: Iterable[Problem], trees: Path, trajectories: Path) -> dict[str, Evidence]:
+def stream_evidence(problems: Sequence[Problem], trees: Path, trajectories: Path) -> Iterator[tuple[Problem, Evidence]]:
     """The evidence on every problem, in the problems' order; empty where there is none."""
-    grown = grouped(stream_trees(trees), lambda tree: tree.problem_id)
-    verified = grouped(read_trajectories(trajectories / "trajectories.parquet"), lambda one: one.problem_id)
-    ledger = read_table(trajectories / "ledger.parquet", LEDGER)
-    doubted = {(row["problem_id"], row["tree_index"], row["leaf"]) for row in ledger}
-    return {problem.id: weigh(grown.get(problem.id, []), verified.get(problem.id, []), doubted) for problem in problems}
+    grown = by_problem(problems, stream_trees(trees), lambda tree: tree.problem_id, "trees")
+    kept = stream_trajectories(trajectories / "trajectories.parquet")
+    verified = by_problem(problems, kept, lambda one: one.problem_id, "trajectories")
+    ledger = stream_table(trajectories / "ledger.parquet", LEDGER)
+    doubts = by_problem(problems, ledger, lambda row: str(row["problem_id"]), "doubts")
+    for (problem, its_trees), (_, its_trajectories), (_, rows) in zip(grown, verified, doubts, strict=True):
+        yield problem, weigh(its_trees, its_trajectories, {(row["tree_index"], row["leaf"]) for row in rows})
 
 
 def weigh(
-    trees: Sequence[SearchTree], trajectories: Sequence[Trajectory], doubted: Collection[tuple[str, int, int]]
+    trees: Sequence[SearchTree], trajectories: Sequence[Trajectory], doubted: Collection[tuple[int, int]]
 ) -> Evidence:
-    """The evidence on one problem. ``doubted`` are (problem, tree, leaf) whose verdict did not stand."""
+    """The evidence on one problem. ``doubted`` are (tree, leaf) whose verdict did not stand."""
     verified = {one.steps: one.is_correct for one in trajectories}
     doubtful = {
-        tree.steps(leaf)
-        for tree in trees
-        for leaf in range(len(tree.nodes))
-        if (tree.problem_id, tree.tree_index, leaf) in doubted
+        tree.steps(leaf) for tree in trees for leaf in range(len(tree.nodes)) if (tree.tree_index, leaf) in doubted
     }
     return Evidence(trajectories, [(tree, leaf_verdicts(tree, verified, doubtful)) for tree in trees])
 
@@ -90,10 +82,3 @@ def difficulty(evidence: Evidence) -> Difficulty:
     if True not in verdicts:
         return Difficulty.HARD
     return Difficulty.MEDIUM if False in verdicts else Difficulty.EASY
-
-
-def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups

@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
 
 from rstar_core.config import Curate
-from rstar_core.curation.evidence import Evidence, grouped
+from rstar_core.curation.evidence import Evidence
+from rstar_core.curation.order import by_problem
 from rstar_core.curation.pairs import final_pairs, node_pairs
+from rstar_core.io import stream_pairs, stream_sft_examples
 from rstar_core.seeds import derived_seed
 from rstar_core.types import DEMONSTRATION, PreferencePair, Problem, SftExample, Step, Trajectory
 
 
-def mix_examples(
-    round_id: str,
-    problems: Iterable[Problem],
-    evidence: Mapping[str, Evidence],
-    earlier: Sequence[SftExample],
-    seed: int,
-    curate: Curate,
-) -> list[SftExample]:
-    """Demonstrations, then the examples of each problem, this round's before earlier ones."""
-    demonstrations = [
-        example
-        for example in earlier
-        if example.origin == DEMONSTRATION
-        and is_drawn(curate.demonstrations, seed, "demonstrations", example.question.id)
+def demonstrations(sft: Path, seed: int, curate: Curate) -> Iterator[SftExample]:
+    """Those of an earlier round's set that are kept; they come before all others."""
+    for example in stream_sft_examples(sft / "train.parquet"):
+        if example.origin != DEMONSTRATION:
+            return
+        if is_drawn(curate.demonstrations, seed, "demonstrations", example.question.id):
+            yield example
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier rounds have for one problem, as far as it goes along."""
+
+    examples: Sequence[SftExample]
+    pairs: Sequence[PreferencePair]
+
+
+def stream_earlier(problems: Sequence[Problem], sft: Path, pairs: Path, seed: int, curate: Curate) -> Iterator[Earlier]:
+    """Of every problem, in the problems' order."""
+    found = (one for one in stream_sft_examples(sft / "train.parquet") if one.origin != DEMONSTRATION)
+    examples = by_problem(problems, found, lambda one: one.question.id, "SFT examples")
+    sides = [
+        by_problem(problems, stream_pairs(pairs / f"{name}.parquet"), lambda one: one.problem_id, "pairs")
+        for name in ("train", "validation")
     ]
-    found = grouped((one for one in earlier if one.origin != DEMONSTRATION), lambda one: one.question.id)
-    kept = {
-        problem_id: its
-        for problem_id, its in found.items()
-        if is_drawn(curate.keep_earlier_rounds, seed, "earlier", problem_id)
-    }
-    return demonstrations + [
-        example
-        for problem in problems
-        for example in best_examples(
-            round_id, problem, evidence[problem.id].trajectories, kept.get(problem.id, []), curate.top_k
-        )
-    ]
+    for (problem, its), *its_pairs in zip(examples, *sides, strict=True):
+        is_kept = is_drawn(curate.keep_earlier_rounds, seed, "earlier", problem.id)
+        yield Earlier(its, list(chain.from_iterable(one for _, one in its_pairs))) if is_kept else Earlier((), ())
 
 
 def best_examples(
@@ -59,24 +63,6 @@ def best_examples(
     return list(distinct.values())[:top_k]
 
 
-def mix_pairs(
-    round_id: str,
-    problems: Iterable[Problem],
-    evidence: Mapping[str, Evidence],
-    earlier: Iterable[PreferencePair],
-    seed: int,
-    curate: Curate,
-) -> list[PreferencePair]:
-    """The pairs of each problem, this round's before earlier ones."""
-    found = grouped(earlier, lambda pair: pair.problem_id)
-    pairs: list[PreferencePair] = []
-    for problem in problems:
-        pairs += new_pairs(round_id, evidence[problem.id], curate)
-        if is_drawn(curate.keep_earlier_rounds, seed, "earlier", problem.id):
-            pairs += found.get(problem.id, [])
-    return pairs
-
-
 def new_pairs(round_id: str, evidence: Evidence, curate: Curate) -> list[PreferencePair]:
     """One problem's pairs. Their keys name the round, so that rounds can share a file."""
     numbers = curate.num_positives, curate.num_negatives
@@ -84,16 +70,6 @@ def new_pairs(round_id: str, evidence: Evidence, curate: Curate) -> list[Prefere
     inner = (pair for tree, verdicts in judged for pair in node_pairs(tree, verdicts, *numbers, curate.min_visits))
     final = final_pairs(evidence.trajectories, *numbers)
     return [replace(pair, node_key=f"{round_id}/{pair.node_key}") for pair in (*inner, *final)]
-
-
-def split(
-    pairs: Sequence[PreferencePair], held_out: Collection[str]
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Training pairs, and those of ``held_out`` problems, for validation."""
-    return (
-        [pair for pair in pairs if pair.problem_id not in held_out],
-        [pair for pair in pairs if pair.problem_id in held_out],
-    )
 
 
 def is_drawn(share: float, seed: int, *names: str) -> bool:

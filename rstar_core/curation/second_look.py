@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -12,7 +12,7 @@ from rstar_core.answers.classes import answer_classes
 from rstar_core.answers.equivalence import Grader, Rule, Ruling, Verdict, cheap_ruling, ruling_from_row
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import SandboxLimits, Verify
-from rstar_core.curation.claims import Claim, Finding, Kind, select_claims
+from rstar_core.curation.claims import Claim, Finding, Kind, claims_of, select_claims, without_answer
 from rstar_core.curation.suspects import Suspect, suspect
 from rstar_core.journal import Journal
 from rstar_core.journal.sharded import by_shard
@@ -21,7 +21,7 @@ from rstar_core.progress import Progress
 from rstar_core.sandbox.base import Sandbox, Status
 from rstar_core.sandbox.load import open_sandbox
 from rstar_core.seeds import derived_seed
-from rstar_core.types import Problem, StepKind, Trajectory
+from rstar_core.types import Problem, SearchTree, StepKind, Trajectory
 
 NUM_PER_SHARD = 128  # problems; a stage that is killed looks again at these at most
 MAX_STEPS = 64  # of a program, for what a re-run may print: more than any search goes down
@@ -33,32 +33,62 @@ def whole_programs(step: SandboxLimits, verify: Verify) -> SandboxLimits:
     return step.model_copy(update={**seconds, "max_output_chars": MAX_STEPS * step.max_output_chars})
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a second look at the searches for one problem says.
+
+    ``findings`` are of selected claims, ``answerless`` of solutions without an answer, both by tree and leaf;
+    ``voted`` is what all claims say together, where none is right. ``level`` is the isolation that programs ran under.
+    """
+
+    problem: Problem
+    findings: list[Finding]
+    answerless: list[Finding]
+    voted: Suspect | None
+    level: str
+
+
 async def look_again(
-    round_id: str,
-    problems: Sequence[Problem],
-    claims: Mapping[str, Sequence[Claim]],
+    what: str,
+    num_problems: int,
+    grown: Iterable[tuple[Problem, Sequence[SearchTree]]],
     limits: SandboxLimits,
     section: Verify,
     journal: Journal,
-) -> tuple[list[Finding], list[Suspect], str]:
-    """A finding for each selected claim, by problem, tree and leaf; what all claims on each unsolved problem vote for;
-    and the isolation that programs ran under. ``journal`` keeps both, by shards of problems.
+) -> AsyncIterator[Looked]:
+    """Every problem in turn, with ``grown`` its trees. ``journal`` keeps what was found, by shards of problems; no more
+    than a shard's trees are in memory.
     """
-    chosen = {one.id: select_claims(claims[one.id], section.max_trajectories_per_problem) for one in problems}
-    progress = Progress(f"verify {round_id}", sum(map(len, chosen.values())), "trajectories")
-    findings: list[Finding] = []
-    voted: list[Suspect] = []
+    progress = Progress(what, num_problems, "problems")
     async with open_sandbox(limits) as box, GraderSandbox() as graders:
-        look = _SecondLook(box, limits, Grader(graders), progress, section.second_opinions)
+        look = _SecondLook(box, limits, Grader(graders), section.second_opinions)
 
-        async def work(shard: Sequence[Problem]) -> list[dict[str, Any]]:
-            return await asyncio.gather(*(look.record(one, claims[one.id], chosen[one.id]) for one in shard))
+        async def work(shard: Sequence[_Claimed]) -> list[dict[str, Any]]:
+            return await asyncio.gather(*(look.record(one) for one in shard))
 
-        async for problem, row in by_shard(journal, problems, NUM_PER_SHARD, work):
-            pairs = zip(chosen[problem.id], row["findings"], strict=True)
-            findings += [finding_from_row(claim, its) for claim, its in pairs]
-            voted += [Suspect(**row["voted"])] if row["voted"] else []
-    return findings, voted, box.level
+        its_claims = (_claimed(problem, trees, section) for problem, trees in grown)
+        async for one, row in by_shard(journal, its_claims, NUM_PER_SHARD, work):
+            found = zip(one.chosen, row["findings"], strict=True)
+            findings = [finding_from_row(claim, its) for claim, its in found]
+            voted = Suspect(**row["voted"]) if row["voted"] else None
+            yield Looked(one.problem, findings, one.answerless, voted, box.level)
+            progress.advance()
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """What the searches for one problem say themselves; ``chosen`` are the claims that get a second look."""
+
+    problem: Problem
+    claims: list[Claim]
+    chosen: list[Claim]
+    answerless: list[Finding]
+
+
+def _claimed(problem: Problem, trees: Sequence[SearchTree], section: Verify) -> _Claimed:
+    claims = claims_of(trees)
+    chosen = select_claims(claims, section.max_trajectories_per_problem)
+    return _Claimed(problem, claims, chosen, without_answer(trees))
 
 
 def row_from_finding(finding: Finding) -> dict[str, Any]:
@@ -84,23 +114,18 @@ class _SecondLook:
     sandbox: Sandbox
     limits: SandboxLimits
     grader: Grader
-    progress: Progress
     second_opinions: float
 
-    async def record(self, problem: Problem, claims: Sequence[Claim], chosen: Sequence[Claim]) -> dict[str, Any]:
-        """The findings on ``chosen`` and, where none is right, what all ``claims`` vote for, as plain JSON."""
-        findings = await self.at_problem(problem, chosen)
+    async def record(self, one: _Claimed) -> dict[str, Any]:
+        """The findings on the chosen claims and, where none is right, what all claims vote for, as plain JSON."""
+        findings = await self.at_problem(one.problem, one.chosen)
         is_solved = any(one.verdict is Verdict.EQUAL for one in findings)
-        voted = None if is_solved else asdict(await self.at_votes(problem, claims))
+        voted = None if is_solved else asdict(await self.at_votes(one.problem, one.claims))
         return {"findings": [row_from_finding(one) for one in findings], "voted": voted}
 
     async def at_problem(self, problem: Problem, claims: Sequence[Claim]) -> list[Finding]:
         """One claim after the other: most have the same answer, which the grader then judges once."""
-        found = []
-        for claim in claims:
-            found.append(await self._at_claim(problem, claim))
-            self.progress.advance()
-        return found
+        return [await self._at_claim(problem, claim) for claim in claims]
 
     async def at_votes(self, problem: Problem, claims: Sequence[Claim]) -> Suspect:
         answers = [claim.trajectory.answer for claim in claims]
@@ -163,10 +188,10 @@ def _contradicts(line: str, answer: str, tolerance: Fraction | None) -> bool:
     return ruling is not None and ruling.rule is Rule.NUMBER and ruling.verdict is Verdict.DIFFERENT
 
 
-def believed(findings: Iterable[Finding]) -> list[Trajectory]:
+def believed(findings: Iterable[Finding]) -> Iterator[Trajectory]:
     """The trajectories that are right or wrong beyond doubt."""
-    return [
+    return (
         replace(one.claim.trajectory, is_correct=one.verdict is Verdict.EQUAL)
         for one in findings
         if one.verdict in (Verdict.EQUAL, Verdict.DIFFERENT)
-    ]
+    )

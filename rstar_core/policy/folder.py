@@ -15,14 +15,14 @@ from rstar_core.store.publishing import publish_folder
 
 
 def load_base(folder: Path) -> tuple[Any, Any, ModelSource]:
-    """The base model in float32, its tokenizer, which knows the step markers, and what the card of a policy calls it.
+    """The base model as precise as it is kept, its tokenizer, which knows the step markers, and what a card calls it.
 
     Raises:
         UserError: there is no base model, or a reference's weights are no longer those that it was made from.
     """
     reference = read_policy_card(folder).reference
     if reference is None:
-        model = load_model(folder, "float32")
+        model = load_model(folder, "auto")
         return model, load_tokenizer(folder), ModelSource(str(folder), sha256=weights_digest(model))
     model, tokenizer, source = load_named(PretrainedModel(name=reference.name, revision=reference.revision))
     if reference.sha256 not in (None, source.sha256):
@@ -38,7 +38,7 @@ def load_named(spec: PretrainedModel) -> tuple[Any, Any, ModelSource]:
     """
     model, tokenizer = load_pretrained(spec, with_markers=False)
     source = ModelSource(spec.name, spec.revision, weights_digest(model))
-    return teach_markers(model, tokenizer).float(), tokenizer, source
+    return teach_markers(model, tokenizer), tokenizer, source
 
 
 def source_of(spec: PretrainedModel) -> ModelSource:

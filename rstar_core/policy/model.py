@@ -32,7 +32,7 @@ def new_model(architecture: Architecture, tokenizer: Any, seed: int) -> Any:
 
 
 def load_model(folder: Path | str, dtype: str) -> Any:
-    """A causal language model from a local folder of safetensors.
+    """A causal language model from a local folder of safetensors; ``dtype`` auto: as they are.
 
     Raises:
         UserError: the folder holds no loadable model.
@@ -59,7 +59,7 @@ def read_weights(kind: Any, folder: Path | str, dtype: str, what: str, **config:
     safely = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
     try:
         found: tuple[Any, dict[str, Any]] = kind.from_pretrained(
-            folder, dtype=getattr(torch, dtype), output_loading_info=True, **safely, **config
+            folder, dtype=getattr(torch, dtype, dtype), output_loading_info=True, **safely, **config
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: no {what} that can be loaded: {str(error).splitlines()[0]}") from None

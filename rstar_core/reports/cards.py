@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rstar_core.curation.evidence import Difficulty
 from rstar_core.curation.pairs import is_final
@@ -13,75 +13,121 @@ from rstar_core.types import DEMONSTRATION, PreferencePair, Problem, SftExample,
 
 BAR_WIDTH = 40
 BIN_WIDTH = 0.25
+_LAST_BIN = round(2 / BIN_WIDTH) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class ExampleFacts:
+    """Counts of SFT examples: by origin, and of those found by search by problem id and by bin of mean Q."""
+
+    by_origin: Counter[str] = field(default_factory=Counter)
+    by_problem: Counter[str] = field(default_factory=Counter)
+    by_q: Counter[int] = field(default_factory=Counter)
+
+    def add(self, example: SftExample) -> None:
+        self.by_origin[example.origin] += 1
+        if example.origin != DEMONSTRATION:
+            self.by_problem[example.question.id] += 1
+            self.by_q[_bin(example.mean_q)] += 1
+
+    @property
+    def total(self) -> int:
+        return self.by_origin.total()
+
+
+@dataclass(slots=True)
+class PairFacts:
+    """Counts of the preference pairs of one side of the split."""
+
+    num_final: int = 0
+    by_round: Counter[str] = field(default_factory=Counter)
+    by_problem: Counter[str] = field(default_factory=Counter)
+
+    def add(self, pair: PreferencePair) -> None:
+        self.num_final += is_final(pair)
+        self.by_round[pair.node_key.partition("/")[0]] += 1
+        self.by_problem[pair.problem_id] += 1
+
+    @property
+    def total(self) -> int:
+        return self.by_round.total()
+
+
+@dataclass(slots=True)
 class Facts:
     """What both cards of a round tell.
 
-    ``trajectories`` are the round's verified ones, ``difficulty`` is by problem id, and ``parents`` are the sha256 of
-    everything that the data were made from, by path.
+    ``difficulty`` is by problem id, ``correct_by_q`` and ``wrong_by_q`` count the round's verified trajectories by bin
+    of mean Q, and ``parents`` are the sha256 of everything that the data were made from, by path.
     """
 
     round_id: str
     problems: Sequence[Problem]
-    trajectories: Sequence[Trajectory]
-    difficulty: Mapping[str, Difficulty]
     parents: Mapping[str, str]
+    examples: ExampleFacts = field(default_factory=ExampleFacts)
+    train: PairFacts = field(default_factory=PairFacts)
+    validation: PairFacts = field(default_factory=PairFacts)
+    difficulty: dict[str, Difficulty] = field(default_factory=dict)
+    correct_by_q: Counter[int] = field(default_factory=Counter)
+    wrong_by_q: Counter[int] = field(default_factory=Counter)
+
+    def add_trajectories(self, trajectories: Iterable[Trajectory]) -> None:
+        for one in trajectories:
+            (self.correct_by_q if one.is_correct else self.wrong_by_q)[_bin(one.mean_q)] += 1
 
 
-def sft_card(facts: Facts, examples: Sequence[SftExample]) -> str:
-    found = [example for example in examples if example.origin != DEMONSTRATION]
-    ids = [example.question.id for example in found]
+def _bin(q: float) -> int:
+    """From -1 to 1; what lies beyond is in the first or last."""
+    return min(max(int((q + 1) // BIN_WIDTH), 0), _LAST_BIN)
+
+
+def sft_card(facts: Facts) -> str:
+    counts = facts.examples
+    num_demonstrations = counts.by_origin[DEMONSTRATION]
     return _document(
         f"SFT examples of {facts.round_id}",
-        f"{len(examples)} solutions: {len(found)} found by search and verified, {len(examples) - len(found)} "
-        f"demonstrations (origin {DEMONSTRATION}). The tables by level, by source and by mean Q leave demonstrations "
-        "out: they are not of the training problems, and nobody searched for them.",
-        _section("By origin", _by_round("origin", "examples", (example.origin for example in examples))),
-        *_by_problem(facts, "examples", ids),
-        _section("Mean Q", _histogram({"examples": [example.mean_q for example in found]})),
+        f"{counts.total} solutions: {counts.total - num_demonstrations} found by search and verified, "
+        f"{num_demonstrations} demonstrations (origin {DEMONSTRATION}). The tables by level, by source and by mean Q "
+        "leave demonstrations out: they are not of the training problems, and nobody searched for them.",
+        _section("By origin", _by_round("origin", "examples", counts.by_origin)),
+        *_by_problem(facts, "examples", counts.by_problem),
+        _section("Mean Q", _histogram({"examples": counts.by_q})),
         _difficulties(facts),
         _parents(facts),
     )
 
 
-def pairs_card(facts: Facts, train: Sequence[PreferencePair], validation: Sequence[PreferencePair]) -> str:
-    pairs = [*train, *validation]
-    sides = {"train": train, "validation": validation}
-    mean_q = {
-        name: [one.mean_q for one in facts.trajectories if one.is_correct is is_correct]
-        for name, is_correct in (("correct", True), ("wrong", False))
-    }
+def pairs_card(facts: Facts) -> str:
+    sides = {"train": facts.train, "validation": facts.validation}
     return _document(
         f"Preference pairs of {facts.round_id}",
-        f"{len(pairs)} pairs. Inner ones rank two steps after one prefix, final ones two whole solutions. A problem's "
-        "pairs are all on one side of the split, in every round.",
+        f"{facts.train.total + facts.validation.total} pairs. Inner ones rank two steps after one prefix, final ones "
+        "two whole solutions. A problem's pairs are all on one side of the split, in every round.",
         _section("By side", _table(["side", "inner", "final", "problems"], [_side(*side) for side in sides.items()])),
-        _section("By round", _by_round("round", "pairs", (pair.node_key.partition("/")[0] for pair in pairs))),
-        *_by_problem(facts, "pairs", [pair.problem_id for pair in pairs]),
-        _section(f"Mean Q of the trajectories of {facts.round_id}", _histogram(mean_q)),
+        _section("By round", _by_round("round", "pairs", facts.train.by_round + facts.validation.by_round)),
+        *_by_problem(facts, "pairs", facts.train.by_problem + facts.validation.by_problem),
+        _section(
+            f"Mean Q of the trajectories of {facts.round_id}",
+            _histogram({"correct": facts.correct_by_q, "wrong": facts.wrong_by_q}),
+        ),
         _difficulties(facts),
         _parents(facts),
     )
 
 
-def _side(name: str, pairs: Sequence[PreferencePair]) -> list[object]:
-    num_final = sum(map(is_final, pairs))
-    return [name, len(pairs) - num_final, num_final, len({pair.problem_id for pair in pairs})]
+def _side(name: str, facts: PairFacts) -> list[object]:
+    return [name, facts.total - facts.num_final, facts.num_final, len(facts.by_problem)]
 
 
 # --- sections -------------------------------------------------------------------------------------------------
 
 
-def _by_round(name: str, what: str, round_ids: Iterable[str]) -> str:
-    counts = Counter(round_ids)
+def _by_round(name: str, what: str, counts: Counter[str]) -> str:
     return _table([name, what], [[one, counts[one]] for one in sorted(counts, key=lambda one: (len(one), one))])
 
 
-def _by_problem(facts: Facts, what: str, ids: Iterable[str]) -> list[str]:
-    """How many there are at each level and of each source; ``ids`` has one problem id for each."""
-    num_by_id = Counter(ids)
+def _by_problem(facts: Facts, what: str, num_by_id: Counter[str]) -> list[str]:
+    """How many there are at each level and of each source."""
     levels: dict[object, list[str]] = {}
     sources: dict[object, list[str]] = {}
     for problem in sorted(facts.problems, key=lambda problem: problem.level):
@@ -112,11 +158,10 @@ def _parents(facts: Facts) -> str:
     return _section("Made from", _table(["path", "sha256"], facts.parents.items()))
 
 
-def _histogram(values: Mapping[str, Sequence[float]]) -> str:
-    """One row per bin of Q, from -1 to 1; what lies beyond is in the first or last. Bars show all columns' sum."""
-    last = round(2 / BIN_WIDTH) - 1
-    bins = [Counter(min(max(int((q + 1) // BIN_WIDTH), 0), last) for q in column) for column in values.values()]
-    totals = [sum(counts[place] for counts in bins) for place in range(last + 1)]
+def _histogram(columns: Mapping[str, Counter[int]]) -> str:
+    """One row per bin of Q. Bars show all columns' sum."""
+    bins = list(columns.values())
+    totals = [sum(counts[place] for counts in bins) for place in range(_LAST_BIN + 1)]
     rows = [
         [
             f"{place * BIN_WIDTH - 1:+.2f} to {(place + 1) * BIN_WIDTH - 1:+.2f}",
@@ -125,7 +170,7 @@ def _histogram(values: Mapping[str, Sequence[float]]) -> str:
         ]
         for place, total in enumerate(totals)
     ]
-    return _table(["Q", *values, ""], rows)
+    return _table(["Q", *columns, ""], rows)
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------

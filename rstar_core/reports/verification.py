@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rstar_core.cot.grammar import render_step
 from rstar_core.curation.claims import Kind
@@ -15,21 +15,23 @@ from rstar_core.types import Problem, Trajectory
 NUM_SAMPLES = 3
 
 
-def samples(round_id: str, problems: Iterable[Problem], trajectories: Sequence[Trajectory]) -> str:
-    """A few correct and a few wrong trajectories as Markdown, from all over the problems."""
-    by_id = {problem.id: problem for problem in problems}
+def samples(round_id: str, problems: Mapping[str, Problem], verified: Callable[[], Iterable[Trajectory]]) -> str:
+    """A few correct and a few wrong trajectories as Markdown, from all over the problems; ``verified`` begins anew with
+    each call."""
     parts = [f"# Sample trajectories of {round_id}"]
     for title, is_correct in (("Correct", True), ("Wrong", False)):
-        its = [trajectory for trajectory in trajectories if trajectory.is_correct is is_correct]
-        parts.append(f"## {title}: {min(NUM_SAMPLES, len(its))} of {len(its)}")
-        parts += [_sample(by_id[one.problem_id], one) for one in spread(its, NUM_SAMPLES)]
+        number = sum(one.is_correct is is_correct for one in verified())
+        chosen = spread(number, NUM_SAMPLES)
+        parts.append(f"## {title}: {len(chosen)} of {number}")
+        its = (one for one in verified() if one.is_correct is is_correct)
+        parts += [_sample(problems[one.problem_id], one) for place, one in enumerate(its) if place in chosen]
     return "\n\n".join(parts) + "\n"
 
 
-def spread(items: Sequence[Trajectory], count: int) -> list[Trajectory]:
-    """``count`` items at equal distances, the first among them; all where there are no more."""
-    count = min(count, len(items))
-    return [items[place * len(items) // count] for place in range(count)]
+def spread(number: int, count: int) -> list[int]:
+    """``count`` places of ``number`` at equal distances, the first among them; all where there are no more."""
+    count = min(count, number)
+    return [place * number // count for place in range(count)]
 
 
 def _sample(problem: Problem, trajectory: Trajectory) -> str:
@@ -45,19 +47,23 @@ MAX_SHOWN_CHARS = 60
 def report(
     round_id: str,
     counts: Mapping[str, int],
-    entries: Sequence[Entry],
+    entries: Iterable[Entry],
     suspects: Sequence[Suspect],
     problems: Mapping[str, Problem],
 ) -> str:
     """``report.md``: counts, the first entries of each kind, and the labels that most need a look."""
+    reasons: dict[str, Counter[str]] = {kind: Counter() for kind in Kind}
+    first: dict[str, list[Entry]] = {kind: [] for kind in Kind}
+    for one in entries:
+        reasons[one.kind][one.reason.partition(":")[0]] += 1
+        if len(first[one.kind]) < NUM_SHOWN:
+            first[one.kind].append(one)
     parts = [f"# Verification of {round_id}", aligned([["what", "count"], *counts.items()])]
     for kind in Kind:
-        its = [one for one in entries if one.kind is kind]
-        parts.append(f"## {kind.capitalize()}: {min(NUM_SHOWN, len(its))} of {len(its)}")
-        if its:
-            reasons = Counter(one.reason.partition(":")[0] for one in its).most_common()
-            parts.append(aligned([["reason", "claims"], *reasons]))
-            parts.append(aligned([_ENTRY_HEADER, *map(_entry_cells, its[:NUM_SHOWN])]))
+        parts.append(f"## {kind.capitalize()}: {len(first[kind])} of {reasons[kind].total()}")
+        if first[kind]:
+            parts.append(aligned([["reason", "claims"], *reasons[kind].most_common()]))
+            parts.append(aligned([_ENTRY_HEADER, *map(_entry_cells, first[kind])]))
     stable = [one for one in suspects if one.is_stable]
     parts.append(f"## Labels to look at: {min(NUM_SHOWN, len(stable))} of {len(stable)}")
     parts.append("Unsolved problems on whose answer most solutions agree. The label may be the mistake, or the policy.")

@@ -35,9 +35,19 @@ _DONE = "finished.json"  # in the second of them, written last
 def fit(model: Any, tokenizer: Any, rows: Any, plan: Plan) -> FinishedTraining:
     """Train ``model`` in place on the dataset ``rows``; see ``trainers.trainer_of``.
 
+    It is trained in float32 (on GPUs with passes in bfloat16) and left in the precision that it came in: steps of a
+    small learning rate are below what bfloat16 can add.
+
     Raises:
         UserError: a loss is no number, or the launcher's processes have ended without a model.
     """
+    dtype = model.dtype
+    run = _fit(model.float(), tokenizer, rows, plan)
+    model.to(dtype)
+    return run
+
+
+def _fit(model: Any, tokenizer: Any, rows: Any, plan: Plan) -> FinishedTraining:
     launcher = TRAINER.get()
     if not launcher:
         return train_on(trainer_of(model, tokenizer, rows, plan), plan.scratch)

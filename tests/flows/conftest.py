@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
 from prefect.testing.utilities import prefect_test_harness
 
+from rstar_core.machine.variables import WARM_SOCKET
 from tests.chaos.conftest import nursery  # noqa: F401  a fixture
+from tests.flows.prefect_database import copy_database
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = """
@@ -66,14 +71,41 @@ class Project:
 
 
 @pytest.fixture(scope="session")
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=90):
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    def folder() -> str:
+        made = tmp_path_factory.mktemp("prefect")
+        copy_database(tmp_path_factory, made / "prefect-test.db")
+        return str(made)
+
+    with patch("prefect.testing.utilities.mkdtemp", folder), prefect_test_harness(server_startup_timeout=90):
         yield
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a process whose copies DVC runs in: to start it anew takes most of a test's time."""
+    address = tmp_path_factory.mktemp("warm") / "socket"
+    process = subprocess.Popen([sys.executable, "-m", "tasks.runner.warm", str(address)], cwd=ROOT)
+    while not address.exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    yield str(address)
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``dvc init`` makes."""
+    made = tmp_path_factory.mktemp("repository")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=made, check=True)
+    return made
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect: None) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect: None, warm: str, repository: Path) -> Project:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(WARM_SOCKET.name, warm)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody there: the flow must not mind
     monkeypatch.setattr("flows.reproduce.RETRY_DELAY_SECONDS", 0)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -86,6 +118,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect: None) -> P
     made.set_accuracy(r0=0.5, r1=0.6, r2=0.7)
     made.script("train.sh", "echo trained $1; echo $1 > out/$1/model")
     made.script("report.sh", "echo '| table |' > out/$1/summary.md; cp $1.json out/$1/summary.json")
-    for arguments in (["init", "-q", "--no-scm"], ["remote", "add", "-q", "-d", "here", str(tmp_path / "remote")]):
-        subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True)
+    shutil.copytree(repository, tmp_path, dirs_exist_ok=True)
+    remote = f"    remote = here\n['remote \"here\"']\n    url = {tmp_path / 'remote'}\n"
+    with (tmp_path / ".dvc/config").open("a") as config:
+        config.write(remote)
     return made

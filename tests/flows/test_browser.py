@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rstar_core.machine.ports import free_port
+from tests.flows.prefect_database import copy_database
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
@@ -88,6 +89,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         (folder / name).symlink_to(ROOT / name)
     ports = {"RSTAR_PREFECT_PORT": str(free_port()), "RSTAR_MLFLOW_PORT": str(free_port())}
     own = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_AUTH_STRING": AUTH, "PYTHONUNBUFFERED": "1"}
+    copy_database(tmp_path_factory, folder / "prefect" / "prefect.db")
     log = folder / "ui.log"
     command = [sys.executable, "-m", "flows.ui"]
     with log.open("wb") as sink, running(command, cwd=folder, env={**os.environ, **ports, **own}, stdout=sink):

@@ -21,6 +21,7 @@ from prefect.utilities.callables import parameter_schema
 from flows.evolve import main
 from flows.gate import stop_at_gate
 from flows.lock import LOCK, put_right, workspace_lock
+from flows.reproduce import run_dvc
 from flows.rounds import evolve, evolve_round
 from rstar_core.config import Gate, Round
 from rstar_core.errors import UserError
@@ -59,7 +60,9 @@ def said_by_flow(caplog: pytest.LogCaptureFixture, name: str = "prefect.flow_run
 
 
 def status() -> str:
-    return subprocess.run([sys.executable, "-m", "dvc", "status"], capture_output=True, text=True, check=True).stdout
+    lines: list[str] = []
+    assert run_dvc(["status"], {}, lines.append) == 0
+    return "\n".join(lines)
 
 
 def test_a_round_runs_what_it_needs_in_order_once_and_dvc_agrees(project: Project) -> None:

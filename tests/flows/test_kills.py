@@ -33,7 +33,7 @@ def killed(project: Path, stage: str, delay: float) -> tuple[bool, int]:
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as handle:
         flow = subprocess.Popen(FLOW, cwd=project, env={**ENVIRONMENT, **MORE}, stdout=handle, stderr=handle)
-    while flow.poll() is None and f"Running stage '{stage}'" not in log.read_text():
+    while flow.poll() is None and f"| {stage} | stage " not in log.read_text():
         time.sleep(0.05)
     time.sleep(delay)
     is_alive = flow.poll() is None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rstar_core.config import Engine, Params, load_params
-from rstar_core.engines.served.machine import Machine, read_machine
+from rstar_core.engines.served.machine import Machine, Role, read_machine
 from rstar_core.engines.served.vllm import VllmModels
 from rstar_core.io import read_problems
 from rstar_core.policy.model import load_tokenizer
@@ -85,7 +85,7 @@ def served(world: World, machine: Machine) -> Iterator[Machine]:
     try:
         asyncio.run_coroutine_threadsafe(models.__aenter__(), loop).result()
         policy, ppm = ([server.url for server in replicas.servers] for replicas in models._all())
-        yield replace(machine, policy_urls=tuple(policy), ppm_urls=tuple(ppm))
+        yield replace(machine, policy=Role(tuple(policy)), ppm=Role(tuple(ppm)))
     finally:
         asyncio.run_coroutine_threadsafe(models.__aexit__(None, None, None), loop).result()
         loop.call_soon_threadsafe(loop.stop)

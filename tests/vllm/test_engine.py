@@ -14,7 +14,7 @@ import pytest
 
 from rstar_core.engines.base import Sampling
 from rstar_core.engines.local.models import load_local
-from rstar_core.engines.served.machine import Machine
+from rstar_core.engines.served.machine import Machine, Role
 from rstar_core.engines.served.vllm import TextPrompts, VllmModels, VllmPolicy
 from rstar_core.errors import UserError
 from rstar_core.policy.model import load_tokenizer
@@ -86,7 +86,7 @@ def test_prefixes_are_read_from_the_cache(world: World, served: Machine) -> None
 
 
 def hits(machine: Machine) -> float:
-    with urllib.request.urlopen(f"{machine.policy_urls[0]}/metrics") as reply:
+    with urllib.request.urlopen(f"{machine.policy.urls[0]}/metrics") as reply:
         text = reply.read().decode()
     return sum(map(float, re.findall(r"^vllm:prefix_cache_hits_total\{.*\} (\S+)$", text, re.MULTILINE)))
 
@@ -143,7 +143,7 @@ def test_a_server_of_another_policy_is_refused(world: World, served: Machine, tm
 
 def test_a_taken_port_is_one_line(world: World, served: Machine) -> None:
     port = int(served.policy_urls[0].rpartition(":")[2])
-    models = world.models(replace(served, policy_urls=(), port=port))
+    models = world.models(replace(served, policy=Role(), port=port))
     models.policy(0.0, 1.0, 48)
 
     async def work() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rstar_core.engines.base import ZeroReward
-from rstar_core.engines.served.machine import Machine
+from rstar_core.engines.served.machine import Machine, Role
 from rstar_core.engines.served.servers import Server
 from rstar_core.engines.served.vllm import VllmModels
 from rstar_core.errors import UserError
@@ -105,14 +105,14 @@ def test_a_server_that_is_lost_for_good_is_one_line_and_finished_trees_are_kept(
     world: World, served: Machine, tmp_path: Path
 ) -> None:
     """Given by its address, it is not ours to restart."""
-    own = world.models(replace(served, policy_urls=()))
+    own = world.models(replace(served, policy=Role()))
     own.policy(1.0, 1.0, 48)
 
     async def work() -> None:
         async with own:
             assert own._policy is not None
             server = own._policy.servers[0]
-            given = world.models(replace(served, policy_urls=(server.url,), patience=3.0))
+            given = world.models(replace(served, policy=Role((server.url,)), patience=3.0))
             await grown(world, given, tmp_path / "journal", lambda _: kill_all(server))
 
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:\d+: no answer for 3 s \(.*\); what is finished is kept"):

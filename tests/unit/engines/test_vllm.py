@@ -13,7 +13,7 @@ from rstar_core.config import Engine, Params, load_params
 from rstar_core.engines.base import SCORE_DIGITS, ZeroReward
 from rstar_core.engines.encoding import encoder
 from rstar_core.engines.load import load_policy
-from rstar_core.engines.served.machine import Machine, read_machine
+from rstar_core.engines.served.machine import Machine, Model, Role, read_machine
 from rstar_core.engines.served.vllm import (
     Sampling,
     TextPrompts,
@@ -33,6 +33,7 @@ from tests.unit.engines.test_servers import replicas
 from tests.unit.engines.tiny import QUESTIONS, STEPS
 
 ENGINE = Engine(kind="vllm", dtype="bfloat16")
+MODELS: tuple[Model, ...] = ("policy", "ppm")
 SAMPLING = Sampling(0.7, 0.9, 8)
 
 
@@ -122,28 +123,48 @@ def test_a_round_without_a_ppm_has_no_guide(tmp_path: Path) -> None:
 
 def test_without_vllm_one_line_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not there, so engine 'vllm' can't start servers; run make vllm"):
-        own_processes("policy", "m", None, ENGINE, Machine(python=tmp_path / "python"), ())
+        own_processes("policy", "m", None, ENGINE, Machine(python=tmp_path / "python"))
 
 
-def test_replicas_have_devices_and_ports_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("devices", "expected", "memory"),
+    [
+        ("01234", ["0,1", "2,3", "4"], False),  # apart
+        ("0123", ["0,1", "2,3", "0"], True),  # the PPM on what the policy has
+        ("", [None, None, None], False),  # nobody knows of any
+    ],
+)
+def test_replicas_have_devices_and_ports_of_their_own(
+    devices: str, expected: list[str | None], memory: bool, tmp_path: Path
+) -> None:
     (tmp_path / "python").touch()
-    machine = Machine(python=tmp_path / "python", num_replicas=2, tensor_parallel=2, devices=tuple("0123"), port=8000)
-    policy, ppm = (own_processes(what, "m", None, ENGINE, machine, ()) for what in ("policy", "ppm"))
-    assert [one._wanted_port for one in (*policy, *ppm)] == [8000, 8001, 8002, 8003]
-    assert [one._environment["CUDA_VISIBLE_DEVICES"] for one in (*policy, *ppm)] == ["0,1", "2,3"] * 2
-    assert "--tensor-parallel-size 2" in " ".join(policy[0]._command)
+    policy, ppm = Role(num_replicas=2, tensor_parallel=2), Role()
+    machine = Machine(tmp_path / "python", policy, ppm, devices=tuple(devices), port=8000)
+    servers = [one for what in MODELS for one in own_processes(what, "m", None, ENGINE, machine)]
+    assert [one._wanted_port for one in servers] == [8000, 8001, 8002]
+    assert [one._environment.get("CUDA_VISIBLE_DEVICES") for one in servers] == expected
+    assert ["--tensor-parallel-size" in one._command for one in servers] == [True, True, False]
+    assert ["--gpu-memory-utilization" in one._command for one in servers] == [memory] * 3
+
+
+def test_too_few_devices_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "python").touch()
+    machine = Machine(tmp_path / "python", Role(num_replicas=4), devices=("0", "1"))
+    with pytest.raises(UserError, match=r"there are 2 GPUs, and .* ask for 4"):
+        own_processes("policy", "m", None, ENGINE, machine)
 
 
 def test_a_pinned_model_is_served_at_its_revision(tmp_path: Path) -> None:
     (tmp_path / "python").touch()
-    (one,) = own_processes("policy", "a/b", "main", ENGINE, Machine(python=tmp_path / "python"), ("--seed", "1"))
+    machine = Machine(tmp_path / "python", Role(args=("--seed", "1")))
+    (one,) = own_processes("policy", "a/b", "main", ENGINE, machine)
     assert " ".join(one._command).endswith("--revision main --seed 1")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("REPLICAS", "0", "positive"),
+        ("PPM_REPLICAS", "0", "positive"),
         ("PORT", "x", "a port number"),
         ("POLICY_URLS", "localhost:1", "must be addresses"),
     ],
@@ -159,10 +180,11 @@ def test_a_senseless_variable_is_one_line(
 def test_the_environment_describes_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSTAR_VLLM_POLICY_URLS", "http://a:1/, http://b:2")
     monkeypatch.setenv("RSTAR_VLLM_PPM_ARGS", "--gpu-memory-utilization 0.3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     machine = read_machine()
-    assert machine.policy_urls == ("http://a:1", "http://b:2")
-    assert machine.ppm_args == ("--gpu-memory-utilization", "0.3")
-    assert (machine.port, machine.num_replicas) == (None, 1)
+    assert machine.policy.urls == ("http://a:1", "http://b:2")
+    assert machine.ppm.args == ("--gpu-memory-utilization", "0.3")
+    assert (machine.port, machine.policy.num_replicas, machine.devices) == (None, 1, ("2", "3"))
 
 
 def test_vllm_has_no_float64(tmp_path: Path) -> None:

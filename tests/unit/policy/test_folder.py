@@ -19,6 +19,7 @@ from rstar_core.policy.folder import (
     source_of,
     weights_digest,
 )
+from rstar_core.policy.model import load_model
 from rstar_core.policy.pretrained import load_pretrained
 from rstar_core.training.sft import train_on_examples
 from tests.unit.policy.tiny import EXAMPLES, TRAINING, make_plain
@@ -52,14 +53,27 @@ def test_a_reference_is_loaded_as_it_would_be_by_name(tmp_path: Path, folder: Pa
     assert [path.name for path in (tmp_path / "base").iterdir()] == ["policy.json"]
 
 
-def test_a_base_model_is_trained_in_float32_whatever_it_is_kept_in(tmp_path: Path, folder: Path) -> None:
+def test_a_base_model_is_trained_in_float32_and_saved_as_it_was_kept(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
+    from transformers import Trainer
 
     model, tokenizer = load_pretrained(PretrainedModel(name=str(folder)), with_markers=False)
     for target in (model.bfloat16(), tokenizer):
         target.save_pretrained(tmp_path / "half")
-    loaded, _, _ = load_named(PretrainedModel(name=str(tmp_path / "half")))
-    assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
+    loaded, tokenizer, source = load_named(PretrainedModel(name=str(tmp_path / "half")))
+    real, trained = Trainer.training_step, set()
+
+    def step(self: Any, model: Any, *args: Any) -> Any:
+        trained.update(weight.dtype for weight in model.parameters())
+        return real(self, model, *args)
+
+    monkeypatch.setattr(Trainer, "training_step", step)
+    train_on_examples(loaded, tokenizer, EXAMPLES, TRAINING, 1, tmp_path / "scratch")
+    assert trained == {torch.float32}
+    save_policy(tmp_path / "policy", loaded, tokenizer, source)
+    assert {weight.dtype for weight in load_model(tmp_path / "policy", "auto").parameters()} == {torch.bfloat16}
 
 
 def test_a_reference_to_weights_that_have_changed_is_refused(tmp_path: Path) -> None:

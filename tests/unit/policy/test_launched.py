@@ -85,34 +85,26 @@ def test_a_batch_in_passes_gives_the_same_weights(
     assert_alike(alone, by_passes)
 
 
-def test_two_processes_give_the_weights_of_one(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone, report = ppm(tokenizer, tmp_path / "alone")
-    monkeypatch.setenv("RSTAR_TRAINER", TWO)
-    monkeypatch.setenv("RSTAR_MICRO_BATCH", "1")
-    together, other_report = ppm(tokenizer, tmp_path / "together")
-    assert_alike(alone, together)
-    for row, other in zip(report.training.curve, other_report.training.curve, strict=True):
-        assert row["step"] == other["step"] and row["loss"] == pytest.approx(other["loss"], rel=1e-3, abs=1e-4)
-
-
 def test_two_processes_of_which_one_is_killed_give_the_weights_of_one(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = UNEVEN.model_copy(update={"epochs": 14})
-    alone, _ = policy(tokenizer, tmp_path / "alone", training)
-    monkeypatch.setenv("RSTAR_TRAINER", TWO)
-    monkeypatch.setenv("RSTAR_CHECKPOINT_S", "0")
+    monkeypatch.setattr(f"{__name__}.PPM", PPM.model_copy(update={"min_updates": 30}))
+    alone, report = ppm(tokenizer, tmp_path / "alone")
+    for name, value in (("TRAINER", TWO), ("CHECKPOINT_S", "0"), ("MICRO_BATCH", "1")):
+        monkeypatch.setenv(f"RSTAR_{name}", value)
     scratch = tmp_path / "killed"
     killer = threading.Thread(target=kill_one_at_its_second_checkpoint, args=(scratch,))
     killer.start()
     with pytest.raises(UserError, match=r"^RSTAR_TRAINER: .* goes on from the last checkpoint$"):
-        policy(tokenizer, scratch, training)
+        ppm(tokenizer, scratch)
     killer.join()
     assert not left_at(scratch), "the others end with it"
     (checkpoint,) = [one for one in scratch.glob("checkpoint-*") if (one / "seal.json").exists()]
     assert int(checkpoint.name.rpartition("-")[2]) >= 10
-    resumed, _ = policy(tokenizer, scratch, training)
+    resumed, other_report = ppm(tokenizer, scratch)
     assert_alike(alone, resumed)
+    for row, other in zip(report.training.curve, other_report.training.curve, strict=True):
+        assert row["step"] == other["step"] and row["loss"] == pytest.approx(other["loss"], rel=1e-3, abs=1e-4)
 
 
 def left_at(scratch: Path) -> list[psutil.Process]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rstar_core.sandbox.base import Outcome
+from rstar_core.sandbox.server import LIBRARIES
 from tests.unit.sandbox.shell import (
     EVERY_SNAPSHOT,
     LIMITS,
@@ -71,7 +72,7 @@ class Arena:
 def open_arena(canary: Path) -> Iterator[Arena]:
     remove_traces()
     canary.write_text("as it was")
-    with open_shell(ROOMY, budget=EVERY_SNAPSHOT) as shell:
+    with open_shell(ROOMY, budget=EVERY_SNAPSHOT, libraries=LIBRARIES) as shell:
         shell.run_all(["pass"] * 8)
         snapshots = DESCRIPTORS_PER_SNAPSHOT * shell.sandbox.num_snapshots
         yield Arena(shell, canary, open_descriptors() - snapshots, resident_mib())

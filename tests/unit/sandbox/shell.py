@@ -41,10 +41,14 @@ class Shell:
 
 @contextmanager
 def open_shell(
-    limits: SandboxLimits = LIMITS, num_servers: int = 2, budget: SnapshotBudget = NO_SNAPSHOTS
+    limits: SandboxLimits = LIMITS,
+    num_servers: int = 2,
+    budget: SnapshotBudget = NO_SNAPSHOTS,
+    libraries: Sequence[str] = (),
 ) -> Iterator[Shell]:
+    """``libraries`` are those that the servers load first: most of a start."""
     with asyncio.Runner() as runner:
-        sandbox = ForkSandbox(limits, num_servers, budget)
+        sandbox = ForkSandbox(limits, num_servers, budget, libraries)
         runner.run(sandbox.__aenter__())
         try:
             yield Shell(runner, sandbox)

@@ -26,7 +26,7 @@ from rstar_core.sandbox.broker import ForkSandbox
 from tests.unit.sandbox.shell import EVERY_SNAPSHOT, LIMITS
 
 async def main():
-    async with ForkSandbox(LIMITS, 1, EVERY_SNAPSHOT) as sandbox:
+    async with ForkSandbox(LIMITS, 1, EVERY_SNAPSHOT, ()) as sandbox:
         for n in range(6):
             await sandbox.run([], f"x = {n}")
             await sandbox.run([f"x = {n}"], "y = 1")
@@ -62,7 +62,7 @@ def test_a_closed_sandbox_leaves_no_process() -> None:
 
 def test_closing_ends_runs_under_way() -> None:
     async def leave() -> tuple[set[int], Outcome]:
-        async with ForkSandbox(LIMITS, 1) as sandbox:
+        async with ForkSandbox(LIMITS, 1, libraries=()) as sandbox:
             (server_pid,) = sandbox.server_pids
             run = asyncio.create_task(sandbox.run([], "import time; time.sleep(1000)"))
             await sandbox.run([], "pass")
@@ -86,7 +86,7 @@ def test_the_run_after_a_servers_death_is_right(victim: Callable[[int], int]) ->
 
 def kill_server_while_running(times: int) -> Outcome:
     async def attempt() -> Outcome:
-        async with ForkSandbox(LIMITS, 1) as sandbox:
+        async with ForkSandbox(LIMITS, 1, libraries=()) as sandbox:
             run = asyncio.create_task(sandbox.run([], "import time; time.sleep(0.7); print('through')"))
             killed: set[int] = set()
             while len(killed) < times:
@@ -152,7 +152,7 @@ def test_nothing_outlives_a_killed_server_by_a_second(victim: Callable[[int], in
 @pytest.mark.slow
 def test_a_cancelled_run_gives_its_place_back() -> None:
     async def cancel_and_go_on() -> str:
-        async with ForkSandbox(LIMITS, 1) as sandbox:
+        async with ForkSandbox(LIMITS, 1, libraries=()) as sandbox:
             for _ in range(5):
                 run = asyncio.create_task(sandbox.run([], "import time; time.sleep(1000)"))
                 await asyncio.sleep(0.05)

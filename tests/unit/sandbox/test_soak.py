@@ -8,6 +8,7 @@ from itertools import count
 
 import pytest
 
+from rstar_core.sandbox.server import LIBRARIES
 from rstar_core.sandbox.snapshots import SnapshotBudget
 from tests.unit.sandbox.aftermath import resident_mib
 from tests.unit.sandbox.shell import LIMITS, Shell, comes_true, descendants, open_descriptors, open_shell
@@ -59,7 +60,7 @@ async def soak(shell: Shell, num_runs: int) -> list[str]:
 
 @pytest.mark.slow
 def test_nothing_grows_and_no_result_is_wrong() -> None:
-    with open_shell(LIMITS.model_copy(update={"wall_seconds": 30.0}), NUM_SERVERS, BUDGET) as shell:
+    with open_shell(LIMITS.model_copy(update={"wall_seconds": 30.0}), NUM_SERVERS, BUDGET, LIBRARIES) as shell:
         assert shell.runner.run(soak(shell, 300)) == []
         assert comes_true(lambda: num_processes(shell) == NUM_LEFT)
         descriptors, mib = open_descriptors(), resident_mib()

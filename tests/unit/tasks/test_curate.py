@@ -12,6 +12,7 @@ import pytest
 
 from rstar_core.config import Curate, Seed
 from rstar_core.curation.mix import is_drawn
+from rstar_core.errors import UserError
 from rstar_core.io import (
     LEDGER,
     digest,
@@ -95,15 +96,20 @@ class Inputs:
 
 
 def run(folder: Path, inputs: Inputs, round_id: str = "r1") -> dict[str, Any]:
+    """The stage, on data in the order of the problems, as other stages leave it."""
+    places = {one.id: place for place, one in enumerate(inputs.problems)}
     write_problems(folder / "problems.parquet", inputs.problems)
     with publish_folder(folder / "trees") as trees:
-        write_trees(trees, inputs.trees)
-    write_trajectories(folder / "trajectories" / "trajectories.parquet", inputs.trajectories)
-    rows = [dict(zip(("problem_id", "tree_index", "leaf"), place, strict=True)) for place in inputs.doubted]
+        write_trees(trees, sorted(inputs.trees, key=lambda one: places[one.problem_id]))
+    found = sorted(inputs.trajectories, key=lambda one: places[one.problem_id])
+    write_trajectories(folder / "trajectories" / "trajectories.parquet", found)
+    doubted = sorted(inputs.doubted, key=lambda one: places[one[0]])
+    rows = [dict(zip(("problem_id", "tree_index", "leaf"), place, strict=True)) for place in doubted]
     write_table(folder / "trajectories" / "ledger.parquet", rows, LEDGER)
     write_sft_examples(folder / "earlier_sft" / "train.parquet", inputs.sft)
-    write_pairs(folder / "earlier_pairs" / "train.parquet", inputs.pairs[::2])
-    write_pairs(folder / "earlier_pairs" / "validation.parquet", inputs.pairs[1::2])
+    pairs = sorted(inputs.pairs, key=lambda one: places[one.problem_id])
+    write_pairs(folder / "earlier_pairs" / "train.parquet", pairs[::2])
+    write_pairs(folder / "earlier_pairs" / "validation.parquet", pairs[1::2])
     names = ("trees", "trajectories", "earlier_sft", "earlier_pairs", "sft", "pairs")
     paths = {name: folder / name for name in names}
     problems = folder / "problems.parquet"
@@ -163,7 +169,7 @@ def test_a_problem_that_this_round_has_filled_takes_nothing_from_earlier_ones(tm
 
 
 def test_demonstrations_come_first_and_fill_no_places(tmp_path: Path) -> None:
-    earlier = [example("a", "old", "r1"), example("shown", "demo", "r0"), example("a", "demo", "r0")]
+    earlier = [example("shown", "demo", "r0"), example("a", "demo", "r0"), example("a", "old", "r1")]
     metrics = run(tmp_path, Inputs([problem("a")], trajectories=[verified("a", "x", 0.1)], sft=earlier), "r2")
     assert [one[2] for one in shown(examples(tmp_path))] == ["r0", "r0", "r2", "r1"]
     assert metrics["num_demonstrations"] == 2
@@ -181,6 +187,18 @@ def test_what_is_kept_of_the_past_does_not_shrink_round_by_round(tmp_path: Path)
     assert first == again and 20 < first["num_demonstrations"] < 40 and 10 < first["num_from_earlier"] < 30
     learnt = {pair.problem_id for pair in sides(tmp_path / "2")[0]}
     assert learnt == {one.question.id for one in left if one.origin == "r1"}
+
+
+def test_data_in_another_order_than_the_problems_are_refused(tmp_path: Path) -> None:
+    problems = [problem("a"), problem("b")]
+    run(tmp_path, Inputs(problems))
+    write_problems(tmp_path / "problems.parquet", problems)
+    write_pairs(tmp_path / "earlier_pairs" / "train.parquet", [earlier_pair("b"), earlier_pair("a")])
+    paths = {
+        name: tmp_path / name for name in ("trees", "trajectories", "earlier_sft", "earlier_pairs", "sft", "pairs")
+    }
+    with pytest.raises(UserError, match=r"^problem a has pairs but is not among the problems, or not in their order"):
+        curate(round_id="r2", problems=tmp_path / "problems.parquet", **paths, seed=Seed(1), curate=SECTION)
 
 
 def test_a_draw_keeps_all_none_or_about_the_share() -> None:
