@@ -7,14 +7,12 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rstar_core.answers.equivalence import GRADER_VERSION, Grader
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import Engine, Evaluate, Round, SandboxLimits, Search, Seed
-from rstar_core.engines.base import Models
 from rstar_core.engines.load import has_ppm, load_policy
 from rstar_core.errors import UserError
 from rstar_core.evaluation.accuracies import accuracies
@@ -32,7 +30,8 @@ from rstar_core.sandbox.load import open_sandbox
 from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.seeds import derived_seed
 from rstar_core.types import PreferencePair, Problem, Question, Trajectory
-from tasks.runner.processes import helped, num_at_once, num_processes
+from tasks.runner.processes import num_at_once
+from tasks.runner.together import do_together
 
 
 def evaluate(
@@ -85,8 +84,7 @@ def evaluate(
     with closing(open_journal(inputs.key())) as journal:
         started, num_before = time.monotonic(), len(journal)
         say_kept(f"evaluate {round_id}", num_before)
-        with helped(partial(help_with, inputs), num_processes(engine) - 1):
-            level = search_all(inputs, problems, load_policy(policy, engine), journal)
+        level = do_together(inputs, journal)
         seconds = time.monotonic() - started
 
         answers, judged = asyncio.run(_marked_answers(inputs, problems, journal, oracle, pairs, trajectories))
@@ -107,7 +105,10 @@ def _to_tenths(rate: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the searches depend on: all that another process needs to share them. The truth is no part of it."""
+    """What the searches depend on: all that another worker needs to share them (``Shared``).
+
+    The truth is no part of it: a search is given a question, which has no answer.
+    """
 
     round_id: str
     benchmark: Path
@@ -145,6 +146,39 @@ class Inputs:
             return list(problems)
         return drawn(problems, self.num_system_problems, self.seed, "system")
 
+    @property
+    def what(self) -> str:
+        return f"evaluate {self.round_id}"
+
+    def files(self) -> tuple[Path, ...]:
+        return self.benchmark, self.policy, self.ppm
+
+    def num_trees(self) -> int | None:
+        problems = self.read_problems()
+        return sum(len(self.problems_of(name, problems)) * trees for name, trees in self.num_trees_by_method().items())
+
+    def work(self, journal: Journal) -> str:
+        """Have the trees of all methods in ``journal``; the isolation that their code ran under."""
+        problems, models = self.read_problems(), load_policy(self.policy, self.engine)
+        its_methods = methods(models, self.ppm if self.has_system else None, self.search, self.evaluate)
+
+        async def search() -> str:
+            async with models, open_sandbox(self.sandbox) as opened:
+                box = RememberingSandbox(opened)
+                for method in its_methods:
+                    questions = [problem.question for problem in self.problems_of(method.name, problems)]
+                    jobs = (
+                        _job(self, method, question, index, box)
+                        for question in in_mixed_order(questions)
+                        for index in range(method.num_trees)
+                    )
+                    num_jobs = len(questions) * method.num_trees
+                    at_once = num_at_once(self.engine, num_jobs)
+                    await grow(f"{self.what}, {method.name}", jobs, num_jobs, journal, at_once)
+                return box.level
+
+        return asyncio.run(search())
+
 
 def of_each_source(problems: Sequence[Problem], number: int | None, seed: int) -> list[Problem]:
     """``number`` problems of each source, drawn, all of them in their order; all where there are no more."""
@@ -162,37 +196,6 @@ def drawn(problems: Sequence[Problem], number: int | None, seed: int, what: str)
     order = sorted(problems, key=lambda problem: derived_seed(seed, what, problem.id))
     chosen = {problem.id for problem in order[:number]}
     return [problem for problem in problems if problem.id in chosen]
-
-
-def help_with(inputs: Inputs) -> None:
-    """Search beside the process that will mark, into its journal."""
-    with closing(open_journal(inputs.key())) as journal:
-        search_all(inputs, inputs.read_problems(), load_policy(inputs.policy, inputs.engine), journal)
-
-
-def search_all(inputs: Inputs, problems: Sequence[Problem], models: Models, journal: Journal) -> str:
-    """Have the trees of all methods in ``journal``; the isolation that their code ran under.
-
-    A search is given a question, which has no answer: none can see one.
-    """
-    its_methods = methods(models, inputs.ppm if inputs.has_system else None, inputs.search, inputs.evaluate)
-
-    async def work() -> str:
-        async with models, open_sandbox(inputs.sandbox) as opened:
-            box = RememberingSandbox(opened)
-            for method in its_methods:
-                what = f"evaluate {inputs.round_id}, {method.name}"
-                questions = [problem.question for problem in inputs.problems_of(method.name, problems)]
-                jobs = (
-                    _job(inputs, method, question, index, box)
-                    for question in in_mixed_order(questions)
-                    for index in range(method.num_trees)
-                )
-                num_jobs = len(questions) * method.num_trees
-                await grow(what, jobs, num_jobs, journal, num_at_once(inputs.engine, num_jobs))
-            return box.level
-
-    return asyncio.run(work())
 
 
 def _job(inputs: Inputs, method: Method, question: Question, tree_index: int, sandbox: Sandbox) -> Job:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,6 @@ from typing import Any
 from rstar_core.answers.equivalence import GRADER_VERSION, Grader
 from rstar_core.answers.warm import GraderSandbox
 from rstar_core.config import Engine, Round, SandboxLimits, Search, Seed
-from rstar_core.engines.base import Models, PolicyEngine, RewardEngine
 from rstar_core.engines.load import load_policy
 from rstar_core.errors import UserError
 from rstar_core.io import read_problems
@@ -29,7 +27,8 @@ from rstar_core.sandbox.memo import RememberingSandbox
 from rstar_core.shards import write_trees
 from rstar_core.store.publishing import publish_folder
 from rstar_core.types import Problem
-from tasks.runner.processes import helped, num_at_once, num_processes
+from tasks.runner.processes import num_at_once
+from tasks.runner.together import do_together
 
 
 def synthesize(
@@ -61,8 +60,7 @@ def synthesize(
     with closing(open_journal(inputs.key())) as journal:
         started, num_before = time.monotonic(), len(journal)
         say_kept(f"synthesize {round_id}", num_before)
-        with helped(partial(help_with, inputs), num_processes(engine) - 1):
-            level = grow_all(inputs, its_problems, inputs.searchers(), journal)
+        level = do_together(inputs, journal)
         seconds = time.monotonic() - started
         totals = Totals()
         with publish_folder(trees) as folder:
@@ -77,12 +75,9 @@ def synthesize(
     return {**totals.metrics(its_problems), "timings": {**totals.rates(num_before, seconds), "sandbox": level}}
 
 
-Searchers = tuple[Models, PolicyEngine, RewardEngine]  # and the two engines that they made
-
-
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the trees depend on: all that another process needs to grow them too."""
+    """What the trees depend on: all that another worker needs to grow them too (``Shared``)."""
 
     round_id: str
     problems: Path
@@ -104,27 +99,27 @@ class Inputs:
             return its
         raise UserError(f"{self.problems}: no training problems; add a source with split 'train' to ingest.sources")
 
-    def searchers(self) -> Searchers:
-        models = load_policy(self.policy, self.engine)
-        return models, models.sampler(self.search), models.guide(self.round.guide, self.ppm)
+    @property
+    def what(self) -> str:
+        return f"synthesize {self.round_id}"
 
+    def files(self) -> tuple[Path, ...]:
+        return self.problems, self.policy, self.ppm
 
-def help_with(inputs: Inputs) -> None:
-    """Grow trees of these inputs into their journal, beside the process that will publish them."""
-    with closing(open_journal(inputs.key())) as journal:
-        grow_all(inputs, inputs.read_problems(), inputs.searchers(), journal)
+    def num_trees(self) -> int | None:
+        return len(self.read_problems()) if self.round.num_trees == 1 else None
 
+    def work(self, journal: Journal) -> str:
+        """Have all trees in ``journal``; the isolation that their code ran under."""
+        problems, models = self.read_problems(), load_policy(self.policy, self.engine)
+        policy, guide = models.sampler(self.search), models.guide(self.round.guide, self.ppm)
 
-def grow_all(inputs: Inputs, problems: Sequence[Problem], searchers: Searchers, journal: Journal) -> str:
-    """Have all trees in ``journal``; the isolation that their code ran under."""
-    models, policy, guide = searchers
+        async def search() -> str:
+            async with models, open_sandbox(self.sandbox) as opened, GraderSandbox() as graders:
+                box, grader = RememberingSandbox(opened), Grader(graders)
+                budget = budget_of(self.search, self.round)
+                synthesis = Synthesis(self.round_id, self.seed, policy, guide, box, grader, budget, journal)
+                await synthesis.run(problems, self.round.num_trees, partial(num_at_once, self.engine))
+                return box.level
 
-    async def work() -> str:
-        async with models, open_sandbox(inputs.sandbox) as opened, GraderSandbox() as graders:
-            box = RememberingSandbox(opened)
-            budget = budget_of(inputs.search, inputs.round)
-            synthesis = Synthesis(inputs.round_id, inputs.seed, policy, guide, box, Grader(graders), budget, journal)
-            await synthesis.run(problems, inputs.round.num_trees, partial(num_at_once, inputs.engine))
-            return box.level
-
-    return asyncio.run(work())
+        return asyncio.run(search())

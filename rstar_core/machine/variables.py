@@ -111,6 +111,7 @@ MIN_FREE_MIB = Variable("RSTAR_MIN_FREE_MIB", 256, whole)
 RELEASE = Variable("RSTAR_RELEASE", "", str)
 
 SEARCH_PROCESSES = Variable("RSTAR_SEARCH_PROCESSES", min(2, os.cpu_count() or 1), count)
+RAY_ADDRESS = Variable("RSTAR_RAY_ADDRESS", "", str)
 CONCURRENT_TREES: Variable[int | None] = Variable("RSTAR_CONCURRENT_TREES", None, count)
 BATCH_MIB = Variable("RSTAR_BATCH_MIB", 256, count)
 KV_CACHE_MIB = Variable("RSTAR_KV_CACHE_MIB", 256, count)

@@ -52,6 +52,7 @@ HOMES = {
     "trl": ("rstar_core.training",),
     "mlflow": ("tasks.runner.tracking", "flows.guarded"),  # the second puts a guard before its server
     "prefect": ("flows",),
+    "ray": ("tasks.runner.cluster",),
 }
 # A package's own file is empty: what counts is each of its modules.
 LIGHT = (

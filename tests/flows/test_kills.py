@@ -49,11 +49,11 @@ def killed(project: Path, stage: str, delay: float) -> tuple[bool, int]:
 @pytest.mark.skipif(not NUM_KILLS, reason="takes minutes: RSTAR_CHAOS_FLOW_KILLS says how many kills")
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
 def test_a_flow_killed_at_random_instants_ends_with_the_same_bytes(nursery: Nursery, tmp_path: Path) -> None:
-    whole, project = workspace_at(tmp_path / "whole"), tmp_path / "project"
-    finish(nursery, whole, "local")
+    whole, project = workspace_at(tmp_path / "whole", "local"), tmp_path / "project"
+    finish(nursery, whole)
     project.mkdir()
     copy_project(project)
-    (project / "params.yaml").write_text(yaml.safe_dump(params(), sort_keys=False))
+    (project / "params.yaml").write_text(yaml.safe_dump(params("local"), sort_keys=False))
     dice, num_killed, orphans = random.Random(2), 0, 0
     chosen = sorted(dice.randrange(len(STAGES)) for _ in range(NUM_KILLS))
     for number in chosen:
