@@ -250,6 +250,12 @@ def table_rows(source: Any, name: str, schema: pa.Schema, without: Sequence[str]
     return rows
 
 
+def num_rows(path: Path | str, schema: pa.Schema) -> int:
+    """Of a Parquet file, which is not read; see ``read_table``."""
+    with _opened(path) as handle:
+        return int(_parquet(handle, str(path), schema).metadata.num_rows)
+
+
 def stream_table(path: Path | str, schema: pa.Schema) -> Iterator[dict[str, Any]]:
     """As ``read_table``, a few rows in memory at a time.
 

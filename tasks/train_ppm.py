@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rstar_core.config import Round, Seed, TrainPpm
-from rstar_core.io import read_pairs, read_problems, write_curve
+from rstar_core.io import PAIRS, num_rows, read_problems, stream_pairs, write_curve
 from rstar_core.journal.checkpoints import checkpoint_folder
 from rstar_core.journal.key import journal_key
 from rstar_core.machine.threads import keep_threads_awake
@@ -22,6 +23,7 @@ from rstar_core.ppm.model import new_ppm, save_ppm, write_null_ppm
 from rstar_core.ppm.rendering import EncodedNode, encode_nodes
 from rstar_core.store.publishing import publish_folder
 from rstar_core.training import preferences
+from rstar_core.training.on_disk import StoredNodes
 from rstar_core.training.preferences import PairAccuracy, PpmReport, num_pairs
 from rstar_core.training.sft import check_left_out
 from rstar_core.types import PreferencePair
@@ -57,28 +59,27 @@ def train_ppm(
         UserError: an input is missing or unreadable, no pair fits ``max_length``, or too many do not.
     """
     inputs = Inputs(round_id, problems, policy, pairs, seed, train_ppm)
-    train_pairs, validation_pairs = inputs.read_pairs()
+    num_train, num_validation = (num_rows(pairs / f"{name}.parquet", PAIRS) for name in ("train", "validation"))
     if not round.has_ppm:
-        return _no_ppm(ppm, curve, validation_pairs)
-    if not train_pairs:
+        return _no_ppm(ppm, curve, num_validation)
+    if not num_train:
         print(f"{round_id}: no preference pairs to train on, so the round has no PPM", file=sys.stderr)
-        return _no_ppm(ppm, curve, validation_pairs)
+        return _no_ppm(ppm, curve, num_validation)
     keep_threads_awake()
-    nodes, all_validation = inputs.encode(train_pairs), inputs.encode(validation_pairs)
-    num_left_out = len(train_pairs) + len(validation_pairs) - num_pairs(nodes) - num_pairs(all_validation)
-    validation = some_of(all_validation, _NUM_EXAMINED)
-    if nodes:
-        check_left_out(num_left_out, len(train_pairs) + len(validation_pairs), train_ppm.training)
-    with control(inputs) as its_control:
+    with control(inputs) as its_control, checkpoint_folder(inputs.key("train_ppm")) as scratch:
+        nodes, all_validation = inputs.nodes("train", scratch), inputs.nodes("validation", scratch)
+        num_left_out = num_train + num_validation - num_pairs(nodes) - num_pairs(all_validation)
+        if nodes:
+            check_left_out(num_left_out, num_train + num_validation, train_ppm.training)
+        validation = some_of(all_validation, _NUM_EXAMINED)
         tokenizer, model = load_tokenizer(policy), inputs.new_ppm()
-        with checkpoint_folder(inputs.key("train_ppm")) as scratch:
-            report = preferences.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
-            on_training = preferences.pair_accuracy(model, tokenizer.pad_token_id, some_of(nodes, _NUM_LOOKED_AT))
-            ranker = policys_accuracy(inputs, validation)
-            shuffled = its_control()
-            with publish_folder(ppm) as folder:
-                save_ppm(model, tokenizer, folder)
-            write_curve(curve, report.training.curve)
+        report = preferences.train_ppm(model, tokenizer, nodes, validation, train_ppm, seed, scratch)
+        on_training = preferences.pair_accuracy(model, tokenizer.pad_token_id, some_of(nodes, _NUM_LOOKED_AT))
+        ranker = policys_accuracy(inputs, validation)
+        shuffled = its_control()
+        with publish_folder(ppm) as folder:
+            save_ppm(model, tokenizer, folder)
+        write_curve(curve, report.training.curve)
     counts = {"num_validation_pairs": num_pairs(validation), "num_left_out": num_left_out}
     return {**_metrics(report, on_training, ranker, shuffled), **counts}
 
@@ -101,12 +102,15 @@ class Inputs:
         params = {"seed": self.seed, "train_ppm": self.params}
         return journal_key(what, self.round_id, (self.problems, self.policy, self.pairs), params)
 
-    def read_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
-        return read_pairs(self.pairs / "train.parquet"), read_pairs(self.pairs / "validation.parquet")
+    def nodes(self, name: str, scratch: Path) -> StoredNodes:
+        """Those of ``train`` or ``validation``, encoded and in ``scratch``."""
+        return StoredNodes(scratch / f"{name}.arrow", self._encoded(stream_pairs(self.pairs / f"{name}.parquet")))
 
-    def encode(self, pairs: Sequence[PreferencePair]) -> list[EncodedNode]:
+    def _encoded(self, pairs: Iterable[PreferencePair]) -> Iterator[EncodedNode]:
+        tokenizer, max_length = load_tokenizer(self.policy), self.params.training.max_length
         questions = {problem.id: problem.question for problem in read_problems(self.problems)}
-        return encode_nodes(load_tokenizer(self.policy), questions, pairs, self.params.training.max_length)
+        for _, its in groupby(pairs, lambda pair: pair.problem_id):
+            yield from encode_nodes(tokenizer, questions, list(its), max_length)
 
     def new_ppm(self) -> Any:
         params = self.params
@@ -144,9 +148,9 @@ def control(inputs: Inputs) -> Iterator[Callable[[], PairAccuracy]]:
 
 def shuffled_accuracy(inputs: Inputs) -> PairAccuracy:
     """Of a PPM that had nothing to learn: what is above it is learnt. It is trained like the round's PPM."""
-    train_nodes, validation = (inputs.encode(pairs) for pairs in inputs.read_pairs())
-    nodes = preferences.shuffled(train_nodes, inputs.params.control, inputs.seed)
     with checkpoint_folder(inputs.key("train_ppm-control")) as scratch:
+        train_nodes, validation = inputs.nodes("train", scratch), inputs.nodes("validation", scratch)
+        nodes = preferences.shuffled(train_nodes, inputs.params.control, inputs.seed)
         tokenizer = load_tokenizer(inputs.policy)
         return preferences.train_ppm(
             inputs.new_ppm(), tokenizer, nodes, some_of(validation, _NUM_EXAMINED), inputs.params, inputs.seed, scratch
@@ -186,7 +190,7 @@ def _by_kind(name: str, accuracy: PairAccuracy) -> dict[str, float | None]:
     return {name: accuracy.all, f"{name}_step": accuracy.step, f"{name}_final": accuracy.final}
 
 
-def _no_ppm(ppm: Path, curve: Path, validation_pairs: Sequence[PreferencePair]) -> dict[str, Any]:
+def _no_ppm(ppm: Path, curve: Path, num_validation: int) -> dict[str, Any]:
     with publish_folder(ppm) as folder:
         write_null_ppm(folder)
     write_curve(curve, [])
@@ -196,5 +200,5 @@ def _no_ppm(ppm: Path, curve: Path, validation_pairs: Sequence[PreferencePair]) 
         for name in _by_kind(what, NOTHING)
     ]
     names = (*accuracies, "ppm_accuracy_training", "final_loss")
-    counts = {"num_train_pairs": 0, "num_validation_pairs": len(validation_pairs), "num_left_out": 0, "num_tokens": 0}
+    counts = {"num_train_pairs": 0, "num_validation_pairs": num_validation, "num_left_out": 0, "num_tokens": 0}
     return {**dict.fromkeys(names), **counts}

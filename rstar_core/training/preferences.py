@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, groupby, islice
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rstar_core.ppm.model import score_of_logits
 from rstar_core.ppm.packing import batches_of_like_width, logits_at_ends, pack, packed_hidden
 from rstar_core.ppm.rendering import EncodedNode
 from rstar_core.training.launched import fit
+from rstar_core.training.on_disk import NODE_GROUPS, dataset_at
 from rstar_core.training.sft import TrainingReport, loss_curve
 from rstar_core.training.trainers import Plan
 
@@ -57,21 +58,22 @@ def train_ppm(
         UserError: there is no node, so no training pair fitted ``max_length``; or an ``lm_weight`` and no head to
             write with.
     """
-    from datasets import Dataset
-
     if params.lm_weight and not model.config.tie_word_embeddings:
         raise UserError("train_ppm.lm_weight: this model's output embeddings are not its input embeddings; set it to 0")
     if not nodes:
         max_length = params.training.max_length
         raise UserError(f"no preference pair fits max_length={max_length} tokens; raise it in params.yaml")
-    groups = by_problem(nodes)
-    batch_size = max(1, round(params.training.batch_size * len(groups) / len(nodes)))
+    rows = dataset_at(
+        scratch / "groups.arrow",
+        ({"nodes": [{"rows": node.rows, "pairs": node.pairs} for node in group]} for group in groups_of(nodes)),
+        NODE_GROUPS,
+    )
+    batch_size = max(1, round(params.training.batch_size * len(rows) / len(nodes)))
     training = params.training.model_copy(update={"batch_size": batch_size})
-    training = with_enough_updates(training, len(groups), params.min_updates)
-    rows = [{"nodes": [{"rows": node.rows, "pairs": node.pairs} for node in group]} for group in groups]
-    run = fit(model, tokenizer, Dataset.from_list(rows), Plan("PPM", training, seed, scratch, params))
+    training = with_enough_updates(training, len(rows), params.min_updates)
+    run = fit(model, tokenizer, rows, Plan("PPM", training, seed, scratch, params))
     at_end = pair_accuracy(model, tokenizer.pad_token_id, validation_nodes)
-    num_tokens = int(sum(len(pack([node.rows for node in group]).ids) for group in groups) * training.epochs)
+    num_tokens = int(sum(len(pack([node["rows"] for node in row["nodes"]]).ids) for row in rows) * training.epochs)
     report = TrainingReport(
         curve=loss_curve(run.log_history),
         num_examples=num_pairs(nodes),
@@ -81,16 +83,14 @@ def train_ppm(
     return PpmReport(report, at_end)
 
 
-def by_problem(nodes: Sequence[EncodedNode]) -> list[list[EncodedNode]]:
-    """The nodes in groups of at most ``_NODES_AT_ONCE`` of one problem, which share most of their tokens."""
-    of_problem: dict[str, list[EncodedNode]] = {}
-    for node in nodes:
-        of_problem.setdefault(node.problem_id, []).append(node)
-    return [
-        its[start : start + _NODES_AT_ONCE]
-        for its in of_problem.values()
-        for start in range(0, len(its), _NODES_AT_ONCE)
-    ]
+def groups_of(nodes: Iterable[EncodedNode]) -> Iterator[list[EncodedNode]]:
+    """The nodes in groups of at most ``_NODES_AT_ONCE`` of one problem, which share most of their tokens.
+
+    Nodes of one problem come one after another.
+    """
+    for _, its in groupby(nodes, lambda node: node.problem_id):
+        while group := list(islice(its, _NODES_AT_ONCE)):
+            yield group
 
 
 def with_enough_updates(training: Training, num_rows: int, min_updates: int) -> Training:
@@ -99,14 +99,14 @@ def with_enough_updates(training: Training, num_rows: int, min_updates: int) -> 
     return training.model_copy(update={"epochs": max(training.epochs, needed)})
 
 
-def num_pairs(nodes: Sequence[EncodedNode]) -> int:
+def num_pairs(nodes: Iterable[EncodedNode]) -> int:
     return sum(len(node.pairs) for node in nodes)
 
 
 def pair_accuracy(model: Any, pad_id: int, nodes: Sequence[EncodedNode]) -> PairAccuracy:
     """How well ``model`` ranks the pairs of ``nodes``; leaves it in evaluation mode."""
     model.eval()
-    groups = by_problem(nodes)
+    groups = list(groups_of(nodes))
     scores = iter(scores_of(model, pad_id, [[text for node in group for text in node.rows] for group in groups]))
     split = [_split(next(scores), [len(node.rows) for node in group]) for group in groups]
     return ranking_accuracy([node for group in groups for node in group], [its for group in split for its in group])
@@ -147,7 +147,7 @@ def scores_of(model: Any, pad_id: int, groups: Sequence[Sequence[Sequence[int]]]
 def shuffled(nodes: Sequence[EncodedNode], share: float, seed: int) -> list[EncodedNode]:
     """So many of ``nodes``, each with its labels swapped or not by the toss of a coin: there is nothing to learn."""
     coin = random.Random(seed)
-    some = coin.sample(list(nodes), max(1, round(share * len(nodes))))
+    some = coin.sample(nodes, max(1, round(share * len(nodes))))
     return [_swapped(node) if coin.random() < 0.5 else node for node in some]
 
 

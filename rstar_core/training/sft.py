@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from rstar_core.config import Training
 from rstar_core.errors import UserError
 from rstar_core.policy.rendering import encode_example
 from rstar_core.training.launched import fit
+from rstar_core.training.on_disk import EXAMPLES, dataset_at
 from rstar_core.training.solutions import IGNORED
 from rstar_core.training.trainers import Plan
 from rstar_core.types import SftExample
@@ -30,19 +31,19 @@ class TrainingReport:
 
 
 def train_on_examples(
-    model: Any, tokenizer: Any, examples: Sequence[SftExample], training: Training, seed: int, scratch: Path
+    model: Any, tokenizer: Any, examples: Iterable[SftExample], training: Training, seed: int, scratch: Path
 ) -> TrainingReport:
     """Fine-tune ``model`` in place; ``scratch`` holds checkpoints (``train_policy``).
 
     Raises:
         UserError: no example fits ``training.max_length``.
     """
-    encoded = [encode_example(tokenizer, example.question, example.steps) for example in examples]
+    encoded = (encode_example(tokenizer, example.question, example.steps) for example in examples)
     return train_policy(model, tokenizer, encoded, training, seed, scratch)
 
 
 def train_policy(
-    model: Any, tokenizer: Any, examples: Sequence[dict[str, list[int]]], training: Training, seed: int, scratch: Path
+    model: Any, tokenizer: Any, examples: Iterable[dict[str, list[int]]], training: Training, seed: int, scratch: Path
 ) -> TrainingReport:
     """Fine-tune ``model`` in place on encoded examples (see ``rendering.encode_example``).
 
@@ -52,24 +53,31 @@ def train_policy(
     Raises:
         UserError: no example fits ``training.max_length``, or more of them do not than ``training.max_left_out``.
     """
-    from datasets import Dataset
-
-    kept = [example for example in examples if len(example["input_ids"]) <= training.max_length]
-    if not kept:
+    lengths: list[int] = []
+    rows = dataset_at(scratch / "examples.arrow", _fitting(examples, training.max_length, lengths), EXAMPLES)
+    if not len(rows):
         raise UserError(f"no example fits max_length={training.max_length} tokens; raise it in params.yaml")
-    check_left_out(len(examples) - len(kept), len(examples), training)
+    check_left_out(len(lengths) - len(rows), len(lengths), training)
     use_cache = model.config.use_cache  # the trainer turns it off for good
-    run = fit(
-        model, tokenizer, Dataset.from_list([_labelled(one) for one in kept]), Plan("SFT", training, seed, scratch)
-    )
+    run = fit(model, tokenizer, rows, Plan("SFT", training, seed, scratch))
     model.config.use_cache = use_cache
-    num_tokens = int(sum(len(example["input_ids"]) for example in kept) * training.epochs)
+    num_tokens = int(sum(length for length in lengths if length <= training.max_length) * training.epochs)
     return TrainingReport(
         curve=loss_curve(run.log_history),
-        num_examples=len(kept),
+        num_examples=len(rows),
         num_tokens=num_tokens,
         tokens_per_second=num_tokens * run.share / run.seconds,
     )
+
+
+def _fitting(
+    examples: Iterable[dict[str, list[int]]], max_length: int, lengths: list[int]
+) -> Iterator[dict[str, list[int]]]:
+    """Those that fit, labelled; ``lengths`` gets the length of each."""
+    for example in examples:
+        lengths.append(len(example["input_ids"]))
+        if lengths[-1] <= max_length:
+            yield _labelled(example)
 
 
 def _labelled(example: dict[str, list[int]]) -> dict[str, list[int]]:
