@@ -33,7 +33,7 @@ class Progress:
     def _line(self, seconds: float, note: str) -> str:
         rate = (self._done - self._done_before) / max(seconds, 1e-9)
         if self._total is None:
-            return f"{self._what}: {self._done}, {speed(rate, self._unit)}"
+            return ", ".join(filter(None, (f"{self._what}: {self._done}", speed(rate, self._unit), note)))
         left = (self._total - self._done) / rate if rate else 0.0
         share = 100 * self._done / max(self._total, 1)
         eta = f"ETA {duration(left)}" if self._done < self._total else f"took {duration(seconds)}"

@@ -8,7 +8,9 @@ scribe: it claims and writes in the worker's name, and ends with it, so that the
 from __future__ import annotations
 
 import io
+import logging
 import os
+import socket
 import sys
 import tarfile
 import tempfile
@@ -31,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 CODE = ("rstar_core", "tasks")
 _LOOK_SECONDS = 1.0  # between looks at nodes, workers and the journal
 _MAX_STARTS = 3  # of workers on one node that end before their work does, then the node is left alone
+_REACH_SECONDS = 10.0
 _PATIENCE_SECONDS = 120.0  # without any node
 
 
@@ -51,18 +54,33 @@ def _connected() -> Iterator[Any]:
     except ImportError:
         raise UserError("RSTAR_RAY_ADDRESS is set, but Ray is not installed; run: make ray") from None
     address = variables.RAY_ADDRESS.get()
+    _check(address)
     own = {name: value for name, value in os.environ.items() if name.startswith(variables.PREFIX)}
     own.pop(variables.RAY_ADDRESS.name, None)
     runtime = {"py_modules": [str(ROOT / name) for name in CODE], "env_vars": own}
     try:
-        ray.init(address=address, runtime_env=runtime, logging_level="ERROR", log_to_driver=False)
+        ray.init(address=address, runtime_env=runtime, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise UserError(f"RSTAR_RAY_ADDRESS: no cluster at '{address}' ({said}); start one: ray start --head") from None
+        raise _no_cluster(address, " ".join(str(error).split())[:200]) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check(address: str) -> None:
+    """Ray itself asks an address where nobody is for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon:  # auto
+        return
+    try:
+        socket.create_connection((host, int(port)), _REACH_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str, said: str) -> UserError:
+    return UserError(f"RSTAR_RAY_ADDRESS: no cluster at '{address}' ({said}); start one: ray start --head")
 
 
 @dataclass(frozen=True, slots=True)
