@@ -16,7 +16,18 @@ SHOWN = {
     "train_ppm": ("num_train_pairs", "ppm_accuracy", "ppm_accuracy_shuffled", "policy_accuracy", "final_loss"),
     "evaluate": ("policy_pass@1", "system@N", "maj@K", "pass@N", "ppm_accuracy_benchmark"),
 }
+FAULTS = (  # said only where there are any
+    "num_bad", "num_ungradable", "num_duplicates", "num_left_out", "num_left_out_demonstrations", "num_failed",
+    "num_too_long", "num_disagreements", "num_undecided",
+)  # fmt: skip
 _NAMES = {
+    "num_train": "training problems",
+    "num_benchmark": "held-out problems",
+    "num_bad": "bad rows",
+    "num_sft": "SFT examples",
+    "num_left_out_demonstrations": "demonstrations left out",
+    "num_train_pairs": "pairs",
+    "num_failed": "given up",
     "num_parameters": "weights",
     "policy_pass@1": "greedy",
     "ppm_accuracy": "PPM",
@@ -30,7 +41,8 @@ _NAMES = {
 
 def headline(stage: str, metrics: Mapping[str, Any]) -> str:
     """``coverage 93.3 %, 1,509 trajectories, 1,204 correct``; empty for a stage without any."""
-    return ", ".join(_said(name, metrics[name]) for name in SHOWN.get(stage, ()) if metrics.get(name) is not None)
+    measured = (name for name in SHOWN.get(stage, ()) if metrics.get(name) is not None)
+    return ", ".join(_said(name, metrics[name]) for name in measured if metrics[name] or name not in FAULTS)
 
 
 def _said(name: str, value: Any) -> str:

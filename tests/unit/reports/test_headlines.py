@@ -10,7 +10,9 @@ def test_shares_are_percent_counts_have_their_names_and_gaps_are_left_out() -> N
     found = {"coverage": {"all": 0.9331, "level_1": 1.0}, "num_trajectories": 1509, "num_correct": 1204, "x": 1}
     assert headline("verify", found) == "coverage 93.3 %, 1,509 trajectories, 1,204 correct"
     assert headline("evaluate", {"policy_pass@1": {"all": 0.5}, "system@N": None}) == "greedy 50.0 %"
-    assert headline("train_policy", {"num_sft": 1, "final_loss": 0.01234}) == "1 sft, loss 0.012"
+    trained = {"num_sft": 1, "num_left_out": 0, "final_loss": 0.01234}
+    assert headline("train_policy", trained) == "1 SFT examples, loss 0.012"
+    assert headline("train_policy", {**trained, "num_left_out": 2}) == "1 SFT examples, 2 left out, loss 0.012"
     assert headline("summarize", {"rounds": []}) == ""
 
 
