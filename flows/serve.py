@@ -30,7 +30,7 @@ from rstar_core.machine.ports import HOST, is_free
 from rstar_core.types import Question
 from tasks.commands.parsers import positive
 from tasks.commands.solve import MAX_CHARS, asked_for, round_called, steps_of
-from tasks.commands.workspace import ARTIFACTS
+from tasks.runner.workspace import ARTIFACTS
 
 PORT, SECONDS = 8600, 120
 NUM_AT_ONCE, NUM_WAITING = 4, 32  # questions: at work, and in all before others are sent away

@@ -10,9 +10,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import fsspec
 import pyarrow as pa
@@ -22,9 +24,11 @@ from rstar_core.errors import UserError
 from rstar_core.store.places import write_file
 from rstar_core.store.publishing import publish
 from rstar_core.types import (
+    LARGE,
     Candidate,
     Demonstration,
     Generation,
+    LedgerEntry,
     Node,
     Prediction,
     PreferencePair,
@@ -39,117 +43,41 @@ from rstar_core.types import (
     TrueStates,
 )
 
-_STEP = pa.struct([("kind", pa.string()), ("body", pa.string()), ("output", pa.string())])
-_STEPS = pa.list_(_STEP)
-_PROBLEM = [
-    ("id", pa.string()),
-    ("text", pa.string()),
-    ("answer", pa.string()),
-    ("level", pa.int32()),
-    ("source", pa.string()),
-    ("license", pa.string()),
-    ("tolerance", pa.string()),
-]
-PROBLEMS = pa.schema(_PROBLEM)
-DEMONSTRATIONS = pa.schema([("problem", pa.struct(_PROBLEM)), ("code_steps", pa.list_(pa.string()))])
-_NODE = pa.struct(
-    [
-        ("parent", pa.int32()),
-        ("step", _STEP),
-        ("initial_value", pa.float64()),
-        ("visit_count", pa.int32()),
-        ("value_sum", pa.float64()),
-        ("terminal", pa.string()),
-        ("answer", pa.string()),
-        ("reward", pa.float64()),
-        ("num_samples", pa.int32()),
-    ]
-)
-TRUE_STATES = pa.schema([("problem_id", pa.string()), ("probe", pa.string()), ("values", pa.list_(pa.string()))])
-_CANDIDATE = pa.struct(
-    [
-        ("text", pa.string()),
-        ("num_tokens", pa.int32()),
-        ("token_ids", pa.list_(pa.int32())),
-        ("logprobs", pa.list_(pa.float64())),
-    ]
-)
-_GENERATION = pa.struct(
-    [("node", pa.int32()), ("candidates", pa.list_(_CANDIDATE)), ("scores", pa.list_(pa.float64()))]
-)
-TREES = pa.schema(
-    [
-        ("problem_id", pa.string()),
-        ("round_id", pa.string()),
-        ("tree_index", pa.int32()),
-        ("nodes", pa.list_(_NODE)),
-        ("num_rollouts", pa.int32()),
-        ("num_tokens", pa.int64()),
-        ("generations", pa.list_(_GENERATION)),
-    ]
-)
-TRAJECTORIES = pa.schema(
-    [
-        ("problem_id", pa.string()),
-        ("round_id", pa.string()),
-        ("tree_index", pa.int32()),
-        ("leaf", pa.int32()),
-        ("steps", _STEPS),
-        ("answer", pa.string()),
-        ("step_q", pa.list_(pa.float64())),
-        ("mean_q", pa.float64()),
-        ("is_correct", pa.bool_()),
-    ]
-)
-SFT_EXAMPLES = pa.schema(
-    [
-        ("question", pa.struct([("id", pa.string()), ("text", pa.string())])),
-        ("steps", _STEPS),
-        ("origin", pa.string()),
-        ("mean_q", pa.float64()),
-    ]
-)
-PAIRS = pa.schema(
-    [
-        ("problem_id", pa.string()),
-        ("node_key", pa.string()),
-        ("prefix", _STEPS),
-        ("chosen", _STEPS),
-        ("rejected", _STEPS),
-    ]
-)
+# --- schemas --------------------------------------------------------------------------------------------------
 
-PREDICTIONS = pa.schema(
-    [
-        ("problem_id", pa.string()),
-        ("source", pa.string()),
-        ("level", pa.int32()),
-        ("method", pa.string()),
-        ("tree_index", pa.int32()),
-        ("leaf", pa.int32()),
-        ("answer", pa.string()),
-        ("scores", pa.list_(pa.float64())),
-        ("frequency", pa.float64()),
-        ("answer_class", pa.int32()),
-        ("verdict", pa.string()),
-    ]
-)
+_TYPES: dict[Any, pa.DataType] = {str: pa.string(), bool: pa.bool_(), int: pa.int32(), float: pa.float64()}
 
-LEDGER = pa.schema(
-    [
-        ("problem_id", pa.string()),
-        ("tree_index", pa.int32()),
-        ("leaf", pa.int32()),
-        ("kind", pa.string()),
-        ("reason", pa.string()),
-        ("claimed", pa.string()),
-        ("label", pa.string()),
-        ("answer", pa.string()),
-        ("printed", pa.string()),
-        ("rule", pa.string()),
-        ("grader", pa.string()),
-    ]
-)
+
+def schema_of(record: type) -> pa.Schema:
+    """The columns of a table whose rows are this dataclass: its fields, in their order."""
+    return pa.schema(_columns(record))
+
+
+def _columns(record: type) -> list[tuple[str, pa.DataType]]:
+    hints = get_type_hints(record)
+    return [(one.name, pa.int64() if one.metadata.get(LARGE) else _type_of(hints[one.name])) for one in fields(record)]
+
+
+def _type_of(hint: Any) -> pa.DataType:
+    kinds = [one for one in get_args(hint) if one not in (NoneType, Ellipsis)]
+    if get_origin(hint) is tuple:
+        return pa.list_(_type_of(kinds[0]))
+    if kinds:  # or None, which every column may hold
+        return _type_of(kinds[0])
+    if is_dataclass(hint):
+        return pa.struct(_columns(hint))
+    return pa.string() if issubclass(hint, StrEnum) else _TYPES[hint]
+
+
+PROBLEMS = schema_of(Problem)
+DEMONSTRATIONS = schema_of(Demonstration)
+TRUE_STATES = schema_of(TrueStates)
+TREES = schema_of(SearchTree)
+TRAJECTORIES = schema_of(Trajectory)
+SFT_EXAMPLES = schema_of(SftExample)
+PAIRS = schema_of(PreferencePair)
+PREDICTIONS = schema_of(Prediction)
+LEDGER = schema_of(LedgerEntry)
 
 
 # --- files ----------------------------------------------------------------------------------------------------

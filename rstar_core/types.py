@@ -5,9 +5,11 @@ Everything here is frozen, plain and picklable-free: standard library only, so t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+
+LARGE = "large"  # marks a field whose numbers may need more than 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class SearchTree:
     tree_index: int
     nodes: tuple[Node, ...]
     num_rollouts: int
-    num_tokens: int
+    num_tokens: int = field(metadata={LARGE: True})
     generations: tuple[Generation, ...] = ()
 
     @property
@@ -206,6 +208,27 @@ class Trajectory:
     step_q: tuple[float, ...]
     mean_q: float
     is_correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """A solution whose verdict is doubted; a row of ``ledger.parquet``. ``kind`` is a ``curation.claims.Kind``.
+
+    ``claimed`` is the search's verdict: right, wrong or undecided.
+    ``printed`` is the last line that the program printed, ``rule`` what the grader decided by.
+    """
+
+    problem_id: str
+    tree_index: int
+    leaf: int
+    kind: str
+    reason: str
+    claimed: str
+    label: str
+    answer: str
+    printed: str
+    rule: str
+    grader: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 from rstar_core.answers.equivalence import GRADER_VERSION
 from rstar_core.config import SandboxLimits, Verify
 from rstar_core.curation.claims import Kind
-from rstar_core.curation.ledger import Entry, entry
+from rstar_core.curation.ledger import entry
 from rstar_core.curation.order import by_problem
 from rstar_core.curation.second_look import Looked, believed, look_again, whole_programs
 from rstar_core.curation.suspects import Suspect, ranked
@@ -28,6 +28,7 @@ from rstar_core.metrics import share_by_level
 from rstar_core.reports.verification import report, samples
 from rstar_core.shards import stream_trees
 from rstar_core.store.publishing import publish, publish_folder
+from rstar_core.types import LedgerEntry
 
 
 def verify(
@@ -67,7 +68,7 @@ def verify(
             suspects = ranked([one for one in total.voted if one.problem_id not in total.solved])
             counts = _counts(total, suspects)
             _write_lines(folder / "unsolved.jsonl", map(asdict, suspects))
-            entries = (Entry(**row) for row in stream_table(folder / "ledger.parquet", LEDGER))
+            entries = (LedgerEntry(**row) for row in stream_table(folder / "ledger.parquet", LEDGER))
             (folder / "report.md").write_text(report(round_id, counts, entries, suspects, by_id), encoding="utf-8")
             verified = partial(stream_trajectories, folder / "trajectories.parquet")
             (folder / "samples.md").write_text(samples(round_id, by_id, verified), encoding="utf-8")

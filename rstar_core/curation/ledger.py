@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rstar_core.answers.equivalence import GRADER_VERSION
 from rstar_core.curation.claims import Finding, Kind
 from rstar_core.curation.second_look import printed
-from rstar_core.types import Problem
+from rstar_core.types import LedgerEntry, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A claim with a doubt; a row of ``ledger.parquet``.
-
-    ``claimed`` is the search's verdict: right, wrong or undecided.
-    ``printed`` is the last line that the program printed, ``rule`` what the grader decided by.
-    """
-
-    problem_id: str
-    tree_index: int
-    leaf: int
-    kind: Kind
-    reason: str
-    claimed: str
-    label: str
-    answer: str
-    printed: str
-    rule: str
-    grader: str
-
-
-def entry(problem: Problem, finding: Finding) -> Entry:
+def entry(problem: Problem, finding: Finding) -> LedgerEntry:
     """The ledger's row of a finding with a doubt."""
     trajectory, reward, ruling = finding.claim.trajectory, finding.claim.reward, finding.ruling
-    return Entry(
+    return LedgerEntry(
         problem_id=trajectory.problem_id,
         tree_index=trajectory.tree_index,
         leaf=trajectory.leaf,

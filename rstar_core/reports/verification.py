@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rstar_core.cot.grammar import render_step
 from rstar_core.curation.claims import Kind
-from rstar_core.curation.ledger import Entry
 from rstar_core.curation.suspects import Suspect
 from rstar_core.reports.markdown import aligned, fenced
-from rstar_core.types import Problem, Trajectory
+from rstar_core.types import LedgerEntry, Problem, Trajectory
 
 NUM_SAMPLES = 3
 
@@ -47,13 +46,13 @@ MAX_SHOWN_CHARS = 60
 def report(
     round_id: str,
     counts: Mapping[str, int],
-    entries: Iterable[Entry],
+    entries: Iterable[LedgerEntry],
     suspects: Sequence[Suspect],
     problems: Mapping[str, Problem],
 ) -> str:
     """``report.md``: counts, the first entries of each kind, and the labels that most need a look."""
     reasons: dict[str, Counter[str]] = {kind: Counter() for kind in Kind}
-    first: dict[str, list[Entry]] = {kind: [] for kind in Kind}
+    first: dict[str, list[LedgerEntry]] = {kind: [] for kind in Kind}
     for one in entries:
         reasons[one.kind][one.reason.partition(":")[0]] += 1
         if len(first[one.kind]) < NUM_SHOWN:
@@ -76,7 +75,7 @@ _ENTRY_HEADER = ("place", "claimed", "label", "answer", "printed", "rule", "reas
 _SUSPECT_HEADER = ("problem", "level", "label", "majority", "share", "solutions", "text")
 
 
-def _entry_cells(one: Entry) -> list[str]:
+def _entry_cells(one: LedgerEntry) -> list[str]:
     place = f"{one.problem_id}/{one.tree_index}/{one.leaf}"
     texts = (one.label, one.answer, one.printed, one.rule, one.reason)
     return [place, one.claimed, *map(_short, texts)]

@@ -23,7 +23,7 @@ from rstar_core.shards import stream_trees
 from rstar_core.training.preferences import pair_accuracy, scores_of, train_ppm
 from rstar_core.training.regression import train_pqm, valued_rows
 from rstar_core.types import Question, Trajectory
-from tasks.commands.workspace import ARTIFACTS, PROBLEMS
+from tasks.runner.workspace import ARTIFACTS, PROBLEMS
 
 BASELINE = "any"
 

@@ -24,7 +24,7 @@ from rstar_core.io import (
 )
 from rstar_core.shards import MANIFEST, stream_trees
 from rstar_core.types import DEMONSTRATION, PreferencePair, SearchTree, SftExample, Trajectory
-from tasks.commands.workspace import ARTIFACTS, PROBLEMS
+from tasks.runner.workspace import ARTIFACTS, PROBLEMS
 
 # --- rows -----------------------------------------------------------------------------------------------------
 

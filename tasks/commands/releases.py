@@ -17,7 +17,7 @@ from rstar_core.io import digest, json_bytes
 from rstar_core.progress import Progress
 from rstar_core.store.objects import is_address, open_store, told
 from rstar_core.store.publishing import publish_folder
-from tasks.commands.workspace import ARTIFACTS
+from tasks.runner.workspace import ARTIFACTS
 
 MANIFEST = "manifest.json"
 _AT_ONCE = 8

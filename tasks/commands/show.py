@@ -19,7 +19,7 @@ from rstar_core.reports.tree_page import Shown, facts, outline, tree_page
 from rstar_core.shards import stream_trees
 from rstar_core.store.publishing import publish
 from rstar_core.types import PreferencePair, Problem, SearchTree
-from tasks.commands.workspace import ARTIFACTS, PROBLEMS
+from tasks.runner.workspace import ARTIFACTS, PROBLEMS
 
 PAGES = Path("run/show")
 NUM_NAMED = 5

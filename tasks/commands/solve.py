@@ -21,7 +21,7 @@ from rstar_core.io import read_json
 from rstar_core.problems.identity import problem_id
 from rstar_core.reports.thinking import answers_table, growing_view, printable, solution_view
 from rstar_core.types import Question, SearchTree, Step
-from tasks.commands.workspace import ARTIFACTS
+from tasks.runner.workspace import ARTIFACTS
 
 if TYPE_CHECKING:
     from rich.console import Console

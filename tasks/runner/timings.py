@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from rstar_core.io import read_json, write_json
+from tasks.runner.workspace import ARTIFACTS
 
 FIRST_ROUND = "r0"  # stages without a round (ingest, bootstrap) make r0
 
 
 def timings_path(round_id: str | None) -> Path:
-    return Path("artifacts") / (round_id or FIRST_ROUND) / "timings.json"
+    return ARTIFACTS / (round_id or FIRST_ROUND) / "timings.json"
 
 
 def record_timings(round_id: str | None, stage: str, values: dict[str, Any]) -> None:
