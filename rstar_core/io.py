@@ -53,7 +53,7 @@ def schema_of(record: type) -> pa.Schema:
     return pa.schema(_columns(record))
 
 
-def _columns(record: type) -> list[tuple[str, pa.DataType]]:
+def _columns(record: Any) -> list[tuple[str, pa.DataType]]:
     hints = get_type_hints(record)
     return [(one.name, pa.int64() if one.metadata.get(LARGE) else _type_of(hints[one.name])) for one in fields(record)]
 
@@ -128,7 +128,7 @@ def write_table(path: Path | str, rows: Iterable[Any], schema: pa.Schema) -> int
     return len(dicts)
 
 
-_ROWS_AT_ONCE = 1 << 16  # in memory, and in a row group
+_ROWS_AT_ONCE = 1 << 14  # in memory, and in a row group
 
 
 @contextmanager
