@@ -123,7 +123,8 @@ def main() -> None:
         return
     found: dict[str, list[float]] = {}
     for count in given.trees:
-        with tempfile.TemporaryDirectory(dir=".") as folder:
+        Path("run").mkdir(exist_ok=True)  # which git ignores
+        with tempfile.TemporaryDirectory(dir="run") as folder:
             for step in STEPS:
                 mib, seconds = measured(step, folder, count)
                 found.setdefault(step, []).append(mib)
