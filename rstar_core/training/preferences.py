@@ -145,10 +145,16 @@ def scores_of(model: Any, pad_id: int, groups: Sequence[Sequence[Sequence[int]]]
 
 
 def shuffled(nodes: Sequence[EncodedNode], share: float, seed: int) -> list[EncodedNode]:
-    """So many of ``nodes``, each with its labels swapped or not by the toss of a coin: there is nothing to learn."""
+    """So many of ``nodes``, each with its labels swapped or not by the toss of a coin: there is nothing to learn.
+
+    Those of one problem come one after another, as ``groups_of`` wants them.
+    """
     coin = random.Random(seed)
     some = coin.sample(nodes, max(1, round(share * len(nodes))))
-    return [_swapped(node) if coin.random() < 0.5 else node for node in some]
+    of_problem: dict[str, list[EncodedNode]] = {}
+    for node in some:
+        of_problem.setdefault(node.problem_id, []).append(_swapped(node) if coin.random() < 0.5 else node)
+    return [node for its in of_problem.values() for node in its]
 
 
 def _swapped(node: EncodedNode) -> EncodedNode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 
 from rstar_core.ppm.rendering import EncodedNode
@@ -35,6 +36,14 @@ def test_a_group_has_nodes_of_one_problem(tmp_path: Path) -> None:
     assert {len(group) for group in groups} == {4, 3, 1} and all(
         len({one.problem_id for one in g}) == 1 for g in groups
     )
+
+
+def test_a_shuffled_share_is_grouped_like_the_whole() -> None:
+    some = shuffled(NODES, 0.5, 5)
+    groups = list(groups_of(some))
+    of_problem = Counter(node.problem_id for node in some)
+    assert len(some) == len(NODES) // 2
+    assert len(groups) == sum(-(-number // 4) for number in of_problem.values()), "as few as there can be"
 
 
 def test_a_dataset_has_the_rows_that_were_given(tmp_path: Path) -> None:
