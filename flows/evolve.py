@@ -100,10 +100,11 @@ def load_libraries() -> None:
 def dry_run(round_id: str | None, rounds: Sequence[str]) -> str:
     """The stages that the round needs, or all rounds, and which of them would run."""
     from flows.graph import closure, plan, unchanged
+    from flows.schedule import num_at_once
     from flows.times import outlook_by_stage
 
     stages = closure(round_id, rounds) if round_id else [one for its in plan(rounds).values() for one in its]
-    return outlook_by_stage(stages, unchanged(stages))
+    return outlook_by_stage(stages, unchanged(stages), num_at_once(load_params().engine))
 
 
 def report(round_id: str, rounds: Sequence[str]) -> str:

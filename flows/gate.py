@@ -23,7 +23,7 @@ def stop_at_gate(rows: Sequence[dict[str, Any]], gate: Gate, rounds: Mapping[str
     if has_a_use_for_its_ppm(last["round_id"], rounds):
         faults.append(chance(last, gate.min_ppm_margin))
     for fault in filter(None, faults):
-        raise UserError(f"the gate of {last['round_id']} is shut: {fault}; later rounds were not started")
+        raise UserError(f"the gate of {last['round_id']} is shut: {fault}; no later round goes on")
 
 
 def has_a_use_for_its_ppm(round_id: str, rounds: Mapping[str, Round]) -> bool:

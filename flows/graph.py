@@ -22,13 +22,17 @@ from tasks.runner.lock import read_lock
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: ``name`` is DVC's address of it (``verify@r2``), ``round_id`` is null before the first round."""
+    """One stage: ``name`` is DVC's address of it (``verify@r2``), ``round_id`` is null before the first round.
+
+    ``needs`` are the names of the stages whose outputs it reads.
+    """
 
     name: str
     round_id: str | None
     num_retries: int
     command: str
     outputs: tuple[Path, ...]
+    needs: frozenset[str] = frozenset()
 
     def output(self, name: str) -> Path:
         """The stage's output file of that name."""
@@ -60,7 +64,7 @@ def _closure(repo: Any, round_id: str, rounds: Sequence[str]) -> list[Stage]:
     for earlier in rounds[: rounds.index(round_id) + 1]:
         wanted = graph.subgraph(needed & _needs(graph, earlier)).reverse()
         ordered.update(dict.fromkeys(networkx.lexicographical_topological_sort(wanted, position.get)))
-    return [_stage(node) for node in ordered]
+    return [_stage(node, graph) for node in ordered]
 
 
 def _needs(graph: Any, round_id: str) -> set[Any]:
@@ -72,9 +76,11 @@ def _round_of(node: Any) -> str | None:
     return node.addressing.partition("@")[2] or None
 
 
-def _stage(node: Any) -> Stage:
+def _stage(node: Any, graph: Any) -> Stage:
     outputs = tuple(Path(out.fs_path).relative_to(node.repo.root_dir) for out in node.outs)
-    return Stage(node.addressing, _round_of(node), int((node.meta or {}).get("retries", 0)), str(node.cmd), outputs)
+    needs = frozenset(other.addressing for other in graph.successors(node))
+    num_retries = int((node.meta or {}).get("retries", 0))
+    return Stage(node.addressing, _round_of(node), num_retries, str(node.cmd), outputs, needs)
 
 
 def stale(stages: Iterable[Stage]) -> dict[str, list[str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from rstar_core.store.publishing import publish
@@ -37,6 +39,27 @@ def heal_lock() -> None:
             handle.write(kept)
     else:
         LOCK.unlink()
+
+
+def settle(order: Iterable[str]) -> None:
+    """Put the stages of dvc.lock in ``order``, others behind: DVC adds them as they end, which differs from run to run.
+
+    Whoever calls it holds the workspace, and nothing of DVC runs.
+    """
+    text = LOCK.read_text(encoding="utf-8") if LOCK.exists() else ""
+    starts = [match.start() for match in FIRST_LINE.finditer(text)]
+    if not starts:
+        return
+    blocks = [text[start:end] for start, end in pairwise([*starts, len(text)])]
+    place = {name: number for number, name in enumerate(order)}
+    settled = text[: starts[0]] + "".join(sorted(blocks, key=lambda its: place.get(_name(its), len(place))))
+    if settled != text:
+        with publish(LOCK, "w") as handle:
+            handle.write(settled)
+
+
+def _name(block: str) -> str:
+    return block.partition(":")[0].strip().strip("'\"")
 
 
 def heal_rwlock() -> None:

@@ -1,4 +1,4 @@
-"""The one task: bring one DVC stage up to date, its log lines streamed into the task's log."""
+"""The one task that does anything: bring one DVC stage up to date, its log lines streamed into the task's log."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from flows.graph import Stage
 
@@ -39,19 +41,51 @@ PROGRESS = re.compile(r": (\d+)/(\d+) \(\d+ %\), ")  # rstar_core/progress.py
 RETRY_DELAY_SECONDS = 3
 
 
-@task
-def reproduce(stage: str, environment: dict[str, str], place: str, is_kept: bool = False) -> State[Any]:
-    """``dvc repro --single-item <stage>``: DVC alone decides whether anything runs. ``place`` is ``stage 7 of 31``.
+class Children:
+    """What the tasks of a flow run have started: once ``end`` was called, none of it goes on."""
 
-    ``is_kept``: it has been asked already, and would run nothing.
-    """
-    if is_kept:
-        return Completed(name=UP_TO_DATE, message="up to date")
+    def __init__(self) -> None:
+        self._alive: set[subprocess.Popen[str]] = set()
+        self._is_over = False
+        self._change = Lock()
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
+
+    @contextmanager
+    def child(self, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+        """A process whose output is lines. It ends with the block; where all have been ended, at once."""
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+        process = subprocess.Popen(command, env=environment, text=True, bufsize=1, **pipe)  # type: ignore[call-overload]
+        with self._change:
+            self._alive.add(process)
+            if self._is_over:
+                process.terminate()
+        with process:
+            try:
+                yield process
+            finally:
+                self._alive.discard(process)
+                process.terminate()
+
+    def end(self) -> None:
+        with self._change:
+            self._is_over = True
+            for process in list(self._alive):
+                process.terminate()
+
+
+@task(cache_policy=NO_CACHE)
+def reproduce(stage: str, environment: dict[str, str], place: str, children: Children) -> State[Any]:
+    """``dvc repro --single-item <stage>``: DVC alone decides whether anything runs. ``place`` is ``stage 7 of 31``."""
     lines: list[str] = []
     say = get_run_logger().info
     say(place)
     listeners = (lines.append, say, gauge(stage), kept_log(stage))
-    code = run_dvc(["repro", "--single-item", stage], environment, _all(listeners))
+    code = run_dvc(["--wait-for-lock", "repro", "--single-item", stage], environment, _all(listeners), children)
+    if code and children.is_over:
+        return Cancelled(message="ended with the flow; the next run goes on where it stopped")
     if code:
         return Failed(message=reason(lines) or f"dvc ended with exit code {code}")
     if any(text in line for line in lines for text in DID_NOT_RUN):
@@ -71,6 +105,18 @@ def kept_log(stage: str) -> Callable[[str], None]:
             print(line, file=log)
 
     return keep
+
+
+@task(cache_policy=NO_CACHE)
+def confirm() -> State[Any]:
+    """A stage that DVC has been asked about already: it would run nothing."""
+    return Completed(name=UP_TO_DATE, message="up to date")
+
+
+def keep(stage: Stage) -> State[Any]:
+    """The state of a stage that is up to date, which Prefect is told of."""
+    state: State[Any] = confirm.with_options(task_run_name=stage.name)(return_state=True)
+    return state
 
 
 def task_for(stage: Stage) -> Any:
@@ -99,22 +145,23 @@ def reason(lines: Sequence[str]) -> str | None:
     return next((line for line in lines if line.startswith("ERROR: ")), None)
 
 
-def run_dvc(arguments: Sequence[str], environment: Mapping[str, str], say: Callable[[str], object]) -> int:
+def run_dvc(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    say: Callable[[str], object],
+    children: Children | None = None,
+) -> int:
     """Run DVC, hand each line that it or its stage prints to ``say``, and return its exit code.
 
-    The child dies with this process; when this call is interrupted, the child is ended first.
+    The child dies with this process; when this call is interrupted, or ``children`` are ended, it is ended first.
     """
     command = [sys.executable, "-m", "flows.mortal", "dvc", *arguments]
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=_environment(environment), text=True, bufsize=1, **pipe) as child:  # type: ignore[call-overload]
-        try:
-            for line in child.stdout:
-                text = line.rstrip()
-                if text and not text.strip().startswith(CHATTER) and not EMPTY.match(text):
-                    say(text)
-            return int(child.wait())
-        finally:
-            child.terminate()
+    with (children or Children()).child(command, _environment(environment)) as child:
+        for line in child.stdout or ():
+            text = line.rstrip()
+            if text and not text.strip().startswith(CHATTER) and not EMPTY.match(text):
+                say(text)
+        return int(child.wait())
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:

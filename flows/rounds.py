@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.gate import stop_at_gate
 from flows.graph import Stage, closure, plan, stale, unchanged
-from flows.healing import heal
+from flows.healing import heal, settle
 from flows.lock import workspace_lock
-from flows.reproduce import UP_TO_DATE, reason, run_dvc, task_for
+from flows.reproduce import UP_TO_DATE, Children, keep, reason, run_dvc, task_for
+from flows.schedule import as_they_end, num_at_once, share_of_threads
 from flows.servers import process
 from flows.times import outlook
+from flows.underway import Round, aside, close, failing
 from rstar_core.config import load_params
 from rstar_core.errors import UserError
-from rstar_core.io import read_json
 from rstar_core.machine import variables
 from rstar_core.reports.rounds import compact
 from tasks.runner.tracking import catch_up, log_recorded
@@ -56,31 +58,22 @@ def evolve_round(round_id: RoundId, rebuild: bool = False) -> State[Any]:
         stages = closure(params.known_round(round_id), list(params.rounds))
         if not rebuild:
             stop_if_stale(stage for stage in stages if stage.round_id != round_id)
-        kept = unchanged(stages)
-        places = announced(stages, kept)
-        with warm_copies(stages, kept) as environment:
-            run_stages(round_id, stages, kept, environment, places)
-            push(environment)
+        run_rounds({round_id: stages}, num_at_once(params.engine))
 
     return outcome(work)
 
 
 @flow(flow_run_name="evolve")
 def evolve() -> State[Any]:
-    """All rounds of params.yaml in order; stops at a round that is not one to build on (``stop_at_gate``)."""
+    """All rounds of params.yaml; stops at a round that is not one to build on (``stop_at_gate``).
+
+    The next round begins as soon as what it needs is there. Where the gate then shuts, what has begun is ended.
+    """
 
     def work() -> None:
         params = load_params()
         stages_of = plan(list(params.rounds))
-        everything = [stage for stages in stages_of.values() for stage in stages]
-        kept, last = unchanged(everything), list(params.rounds)[-1]
-        places = announced(everything, kept)
-        with warm_copies(everything, kept) as environment:
-            for round_id, stages in stages_of.items():
-                did_run = run_stages(round_id, stages, kept, environment, places)
-                if did_run or round_id == last:  # where nothing ran: the remote may have been away before
-                    push(environment)
-                stop_at_gate(read_json(stages[-1].output("summary.json"))["rounds"], params.gate, params.rounds)
+        run_rounds(stages_of, num_at_once(params.engine), lambda rows: stop_at_gate(rows, params.gate, params.rounds))
 
     return outcome(work)
 
@@ -115,62 +108,60 @@ def warm_copies(stages: Sequence[Stage], kept: Collection[str]) -> Iterator[dict
         yield {variables.WARM_SOCKET.name: str(WARM_SOCKET)}
 
 
-def announced(stages: Sequence[Stage], kept: Collection[str]) -> dict[str, str]:
-    """Say what is to be done; each stage's place among all."""
-    get_run_logger().info(outlook(stages, kept))
-    return {stage.name: f"stage {number} of {len(stages)}" for number, stage in enumerate(stages, start=1)}
+def run_rounds(
+    stages_of: Mapping[str, Sequence[Stage]],
+    at_once: int,
+    judge: Callable[[list[dict[str, Any]]], object] = bool,
+) -> None:
+    """Bring each round's stages up to date, ``at_once`` beside each other, show its table, and have its rows judged.
 
-
-def run_stages(
-    round_id: str,
-    stages: Sequence[Stage],
-    kept: Collection[str],
-    environment: Mapping[str, str],
-    places: Mapping[str, str],
-) -> list[Stage]:
-    """Bring ``stages`` up to date in order and show the round's table; those that ran.
-
-    ``kept`` are the names of those that DVC need not be asked about; the others run with ``environment``.
+    However it ends, nothing that it has started runs on.
     """
-    tracking = open_tracking(round_id)
-    link_tracking(round_id, tracking)
-    did_run: list[Stage] = []
-    with closing_tracking(tracking), mirror(tracking) as log:
-        log(catch_up, {stage.name for stage in stages if stage.name in kept})
-        for stage in stages:
-            place, is_kept = places[stage.name], stage.name in kept
-            state = task_for(stage)(stage.name, {**environment, **tracking}, place, is_kept, return_state=True)
+    stages = [stage for its in stages_of.values() for stage in its]
+    kept = unchanged(stages)
+    get_run_logger().info(outlook(stages, kept, at_once))
+    rounds = [Round(round_id, its) for round_id, its in stages_of.items()]
+    round_of = {stage.name: its for its in rounds for stage in its.stages}
+    place = {stage.name: f"stage {number} of {len(stages)}" for number, stage in enumerate(stages, start=1)}
+    children = Children()
+
+    with warm_copies(stages, kept) as environment, failing(rounds), aside(children) as later:
+
+        def start(stage: Stage, together: int) -> PrefectFuture[Any]:
+            its = {**environment, **share_of_threads(together), **round_of[stage.name].begin(rounds)}
+            future: PrefectFuture[Any] = task_for(stage).submit(stage.name, its, place[stage.name], children)
+            return future
+
+        later(catch_up, kept)
+        waiting = [stage for stage in stages if stage.name not in kept]
+        before = ((stage, keep(stage)) for stage in stages if stage.name in kept)
+        for stage, state in chain(before, as_they_end(waiting, at_once, start)):
             if not state.is_completed():
-                raise UserError(f"{stage.name}: {(state.message or state.name).removeprefix('error: ')}")
-            if state.name != UP_TO_DATE:
-                did_run.append(stage)
-                log(log_recorded, stage.name)
-    create_markdown_artifact(key=f"summary-{round_id}", markdown=stages[-1].output("summary.md").read_text())
-    if did_run:
-        show(read_json(stages[-1].output("summary.json"))["rounds"])
-        put_on_store(round_id)
-    return did_run
+                raise UserError(f"{stage.name}: {(state.message or str(state.name)).removeprefix('error: ')}")
+            its, did_run = round_of[stage.name], state.name != UP_TO_DATE
+            if did_run:
+                later(log_recorded, stage.name)
+            if its.end(stage, did_run):
+                end_round(its, later, environment, is_last=its is rounds[-1])
+                judge(its.output("summary.json")["rounds"])
+    settle(place)
+
+
+def end_round(its: Round, later: Callable[..., None], environment: Mapping[str, str], is_last: bool) -> None:
+    """Show the round's table, and put its results where they are to be kept."""
+    create_markdown_artifact(key=f"summary-{its.round_id}", markdown=its.output("summary.md"))
+    if its.did_run:
+        show(its.output("summary.json")["rounds"])
+        later(put_on_store, its.round_id)
+    if its.did_run or is_last:  # where nothing ran: the remote may have been away before
+        later(push, environment)
+    later(close, its, "FINISHED")
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
     """The rounds so far, before anything can stop what comes after them."""
     for line in compact(rows).splitlines():
         get_run_logger().info(line)
-
-
-@contextmanager
-def mirror(environment: Mapping[str, str]) -> Iterator[Callable[..., None]]:
-    """Have MLflow told what stages have left, beside the next stage: ``log(function, argument)``. At the end, all is.
-
-    Where tracking is away, nothing is told here: the stages try for themselves.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="tracking") as worker:
-
-        def log(work: Callable[[Any], None], argument: Any) -> None:
-            if environment and argument:
-                worker.submit(work, argument)
-
-        yield log
 
 
 def push(environment: Mapping[str, str]) -> None:
@@ -191,38 +182,3 @@ def put_on_store(round_id: str) -> None:
         except UserError as error:
             again = f"python -m tasks release --round-id {round_id} --to {address}"
             get_run_logger().warning("release: %s; results are safe here, and this sends them: %s", error, again)
-
-
-def open_tracking(round_id: str) -> dict[str, str]:
-    """The environment by which the round's stages find its MLflow run; empty when tracking is away."""
-    from tasks.runner.tracking import open_round
-
-    run_id = open_round(round_id)
-    return {variables.MLFLOW_RUN_ID.name: run_id} if run_id else {}
-
-
-def link_tracking(round_id: str, environment: Mapping[str, str]) -> None:
-    """A link from the flow run to the round's page in MLflow, where ``make ui`` has said which server shows it."""
-    from tasks.runner.tracking import page_of
-
-    server = variables.MLFLOW_URL.get()
-    if server and variables.MLFLOW_RUN_ID.name in environment:
-        link = f"{server}/{page_of(environment[variables.MLFLOW_RUN_ID.name])}"
-        create_link_artifact(key=f"mlflow-{round_id}", link=link, link_text=f"{round_id} in MLflow")
-
-
-@contextmanager
-def closing_tracking(environment: Mapping[str, str]) -> Iterator[None]:
-    """Say in MLflow how the round ended; of one that is interrupted, the next run says that it was killed."""
-    from tasks.runner.tracking import close_round
-
-    def close(status: str) -> None:
-        if environment:
-            close_round(environment[variables.MLFLOW_RUN_ID.name], status)
-
-    try:
-        yield
-    except UserError:
-        close("FAILED")
-        raise
-    close("FINISHED")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from flows.graph import Stage
+from flows.schedule import makespan
 from rstar_core.progress import duration
 from tasks.runner.timings import read_timings
 
@@ -28,17 +29,17 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def outlook(stages: Sequence[Stage], kept: Collection[str]) -> str:
-    """How many stages are to run, and how long they took when they last did, where all have."""
+def outlook(stages: Sequence[Stage], kept: Collection[str], at_once: int) -> str:
+    """How many stages are to run, and how long that takes by what each took when it last ran, where all have."""
     waiting = [stage for stage in stages if stage.name not in kept]
     said = f"{len(stages)} stages, {len(stages) - len(waiting)} of them up to date"
-    seconds = [last_seconds(stage) for stage in waiting]
-    if not waiting or None in seconds:
+    seconds = {stage.name: took for stage in waiting if (took := last_seconds(stage)) is not None}
+    if not waiting or len(seconds) < len(waiting):
         return said
-    return f"{said}; the others took {duration(sum(filter(None, seconds)))} when they last ran"
+    return f"{said}; the others will take some {duration(makespan(waiting, at_once, seconds))}, as when they last ran"
 
 
-def outlook_by_stage(stages: Sequence[Stage], kept: Collection[str]) -> str:
+def outlook_by_stage(stages: Sequence[Stage], kept: Collection[str], at_once: int) -> str:
     """A line for each stage, and ``outlook``."""
     width = max(len(stage.name) for stage in stages)
     lines = []
@@ -46,7 +47,7 @@ def outlook_by_stage(stages: Sequence[Stage], kept: Collection[str]) -> str:
         seconds = last_seconds(stage)
         took = "" if seconds is None else f", took {duration(seconds)} when it last ran"
         lines.append(f"{stage.name:<{width}}  {'up to date' if stage.name in kept else 'to run'}{took}")
-    return "\n".join([*lines, outlook(stages, kept)])
+    return "\n".join([*lines, outlook(stages, kept, at_once)])
 
 
 def last_seconds(stage: Stage) -> float | None:

@@ -110,6 +110,7 @@ ACTIVATION_CHECKPOINTING = Variable("RSTAR_ACTIVATION_CHECKPOINTING", False, fla
 MIN_FREE_MIB = Variable("RSTAR_MIN_FREE_MIB", 256, whole)
 RELEASE = Variable("RSTAR_RELEASE", "", str)
 
+STAGES: Variable[int | None] = Variable("RSTAR_STAGES", None, count)
 SEARCH_PROCESSES = Variable("RSTAR_SEARCH_PROCESSES", min(2, os.cpu_count() or 1), count)
 RAY_ADDRESS = Variable("RSTAR_RAY_ADDRESS", "", str)
 CONCURRENT_TREES: Variable[int | None] = Variable("RSTAR_CONCURRENT_TREES", None, count)

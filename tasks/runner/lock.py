@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from rstar_core.errors import UserError
 from rstar_core.io import files_under
 
 LOCK = Path("dvc.lock")
+_WRITERS = Path(".dvc/tmp/lock")  # who writes dvc.lock has locked it; DVC writes in place, for seconds
+_PATIENCE = 30.0  # seconds; DVC may also hold it while it copies results, and does not write then
 
 
 def read_lock(lock: Path = LOCK) -> dict[str, Any]:
@@ -24,10 +29,28 @@ def read_lock(lock: Path = LOCK) -> dict[str, Any]:
     """
     if not lock.exists():
         return {}
-    stages = stages_of(lock.read_text(encoding="utf-8"))
+    with _unwritten():
+        stages = stages_of(lock.read_text(encoding="utf-8"))
     if stages is None:
         raise UserError(f"{lock}: not whole; `git checkout {lock}`, or `make evolve`, which keeps what is whole of it")
     return stages
+
+
+@contextmanager
+def _unwritten() -> Iterator[None]:
+    """While the context lasts no process of DVC writes; where one does not let go of its lock, it comes at once."""
+    if not _WRITERS.exists():
+        yield
+        return
+    deadline = time.monotonic() + _PATIENCE
+    with _WRITERS.open("rb") as handle:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+        yield
 
 
 def stages_of(text: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, assert_never
 
 from rstar_core.config import Engine
 from rstar_core.engines.capacity import max_trees
-from rstar_core.engines.local.models import load_libraries, use_threads
+from rstar_core.engines.local.models import load_libraries, share_threads
 from rstar_core.machine.parent_death import die_with_parent
 from rstar_core.machine.variables import SEARCH_PROCESSES
 
@@ -106,7 +106,7 @@ def _load(num_processes: int) -> None:
     threads at work would not be copied.
     """
     load_libraries()
-    use_threads(max(1, (os.cpu_count() or 1) // num_processes))
+    share_threads(num_processes)
 
 
 def _begin() -> None:

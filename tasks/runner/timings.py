@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,15 @@ def timings_path(round_id: str | None) -> Path:
 
 
 def record_timings(round_id: str | None, stage: str, values: dict[str, Any]) -> None:
-    """Set one stage's entry in its round's ``timings.json``; other stages' entries stay."""
-    write_json(timings_path(round_id), {**read_timings(round_id), stage: values})
+    """Set one stage's entry in its round's ``timings.json``; those of others, which may end at this moment, stay."""
+    path = timings_path(round_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        write_json(path, {**read_timings(round_id), stage: values})
+    finally:
+        os.close(folder)
 
 
 def read_timings(round_id: str | None) -> dict[str, Any]:

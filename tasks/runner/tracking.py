@@ -103,15 +103,16 @@ def catch_up(names: Collection[str]) -> None:
         log_stage(run)
 
 
-def open_round(round_id: str) -> str | None:
+def open_round(round_id: str, opened: Collection[str] = ()) -> str | None:
     """The id of the round's MLflow run, marked as running; None (and one line) when tracking is away.
 
-    It is for a flow that is alone in its folder: what else of its evolution is said to run was killed.
+    It is for a flow that is alone in its folder: what else of its evolution is said to run, and is none of the runs
+    that it has ``opened``, was killed.
     """
     try:
         tracker = Tracker(_evolution())
         run_id = tracker.run_of(round_id)
-        tracker.end_dead()
+        tracker.end_dead(opened)
         tracker.client.update_run(run_id, status="RUNNING")
     except Exception as error:  # as above
         print(f"tracking: {_one_line(error)}; the round runs without it", file=sys.stderr)
@@ -208,11 +209,11 @@ class Tracker:
             return given
         return self._find_or_create(round_id, round_id, {"mlflow.parentRunId": self.parent})
 
-    def end_dead(self) -> None:
-        """Mark this evolution's runs that are said to run as killed."""
+    def end_dead(self, alive: Collection[str]) -> None:
+        """Mark this evolution's runs that are said to run, and are not ``alive``, as killed."""
         query = f"tags.`{EVOLUTION}` = '{self.evolution}' and attributes.status = 'RUNNING'"
         for run in self.client.search_runs([self.experiment_id], query):
-            if run.data.tags.get(ROUND) != "all":
+            if run.data.tags.get(ROUND) != "all" and run.info.run_id not in alive:
                 self.client.set_terminated(run.info.run_id, status="KILLED")
 
     def _find_or_create(self, round_id: str, name: str, tags: dict[str, str]) -> str:

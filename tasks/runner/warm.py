@@ -186,9 +186,12 @@ class _Parent:
 
 
 def _stage(argv: Sequence[str]) -> int:
+    from rstar_core.engines.local.models import use_threads
     from tasks.__main__ import CONTINUE, main
     from tasks.runner.signals import end_in_time
 
+    with suppress(KeyError, ValueError):  # torch has read it when it was loaded, and makes its own of what is no number
+        use_threads(int(os.environ["OMP_NUM_THREADS"]))
     del os.environ[WARM_SOCKET.name]  # it is the copy
     end_in_time(CONTINUE)
     return main(argv)

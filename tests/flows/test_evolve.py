@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
@@ -25,6 +26,8 @@ from flows.reproduce import run_dvc
 from flows.rounds import evolve, evolve_round
 from rstar_core.config import Gate, Round
 from rstar_core.errors import UserError
+from rstar_core.machine.variables import STAGES
+from tasks.runner.lock import read_lock
 from tests.flows.conftest import Project
 
 GATE = Gate(max_drop=0.05, min_ppm_margin=0.1)
@@ -135,11 +138,55 @@ def test_a_fall_beyond_the_gate_stops_the_evolution_and_the_table_is_there(
     project.set_accuracy(r0=0.6, r1=0.54, r2=0.7)
     with said_by_flow(caplog) as said:
         state = evolve(return_state=True)
-    assert list(task_runs(state)) == ONE_ROUND
+    ended = task_runs(state)
+    assert ended.pop("train@r2", "Cancelled") == "Cancelled", "what may have been begun for the next round is ended"
+    assert list(ended) == ONE_ROUND
     assert "gate of r1" in state.message and "0.600 to 0.540" in state.message
     assert "6 stages, 0 of them up to date" in said
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in said if line.startswith("| r")]
     assert [row[:3] for row in table] == [["round", "coverage", "greedy"], ["r0", "–", "60.0 %"], ["r1", "–", "54.0 %"]]
+
+
+MEET = "touch {mine}; for i in $(seq 200); do test -f {other} && break; sleep 0.1; done; test -f {other} || exit 1; "
+
+
+def test_stages_that_do_not_need_each_other_run_beside_each_other(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """r1's report and r2's training, each of which waits until the other has begun."""
+    monkeypatch.setenv(STAGES.name, "2")
+    train, report = (project.root / name for name in ("train.sh", "report.sh"))
+    met = MEET.format(mine="training", other="reporting")
+    train.write_text(f"if test $1 = r2; then {met} fi; {train.read_text()}")
+    report.write_text(MEET.format(mine="reporting", other="training") + report.read_text())
+    state = evolve(return_state=True)
+    assert task_runs(state) == dict.fromkeys(TWO_ROUNDS, "Completed")
+    assert list(read_lock()) == TWO_ROUNDS, "in the order of the graph, whichever ended first"
+    assert status() == ""
+
+
+def test_what_runs_beside_a_stage_that_fails_is_ended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STAGES.name, "2")
+    train, report = (project.root / name for name in ("train.sh", "report.sh"))
+    train.write_text(f"if test $1 = r2; then echo $$ > pid; exec sleep 300; fi; {train.read_text()}")
+    report.write_text("while ! test -s pid; do sleep 0.1; done; echo 'error: mend me' >&2; exit 2")
+    state = evolve(return_state=True)
+    assert state.message == "report@r1: mend me"
+    assert not psutil.pid_exists(int((project.root / "pid").read_text()))
+    assert task_runs(state)["train@r2"] == "Cancelled"
+
+
+def test_one_at_a_time_where_the_machine_says_so(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(STAGES.name, "1")
+    with said_by_flow(caplog, "prefect.task_runs") as said:
+        state = evolve(return_state=True)
+    assert task_runs(state) == dict.fromkeys(TWO_ROUNDS, "Completed")
+    assert [line for line in said if line.startswith(("stage ", "trained"))] == [
+        *(f"stage {number} of 6" for number in (1, 2, 3)), "trained r1",
+        *(f"stage {number} of 6" for number in (4, 5)), "trained r2", "stage 6 of 6",
+    ]  # fmt: skip
 
 
 def test_each_stage_says_its_place_and_leaves_a_log(project: Project, caplog: pytest.LogCaptureFixture) -> None:

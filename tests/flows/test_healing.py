@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
-from flows.healing import heal, heal_rwlock
+from flows.healing import heal, heal_rwlock, settle
 from rstar_core.errors import UserError
 from tasks.runner.lock import read_lock
 
@@ -51,6 +53,26 @@ def test_a_whole_lock_stays(here: Path) -> None:
     before = Path("dvc.lock").stat()
     heal()
     assert Path("dvc.lock").stat() == before
+
+
+def test_stages_that_ended_in_any_order_stand_in_the_order_of_the_graph() -> None:
+    head, one = WHOLE[: WHOLE.index("  one")], WHOLE[WHOLE.index("  one") : WHOLE.index("  two")]
+    two, gone = WHOLE[WHOLE.index("  two") :], "  gone@r9:\n    cmd: exec z\n"
+    Path("dvc.lock").write_text(head + gone + two + one)
+    settle(["one", "two@r1", "three"])
+    assert Path("dvc.lock").read_text() == head + one + two + gone
+
+
+def test_who_reads_waits_for_who_writes() -> None:
+    """DVC writes in place, and has locked the folder meanwhile."""
+    Path("dvc.lock").write_text(WHOLE[:30])
+    with Path(".dvc/tmp/lock").open("w") as writer, ThreadPoolExecutor(1) as reader:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        read = reader.submit(read_lock)
+        assert not wait([read], timeout=0.3).done
+        Path("dvc.lock").write_text(WHOLE)
+        fcntl.flock(writer, fcntl.LOCK_UN)
+        assert list(read.result()) == ["one", "two@r1"]
 
 
 def test_a_torn_lock_is_one_line_to_who_only_reads_it() -> None:

@@ -90,3 +90,10 @@ def use_threads(number: int) -> None:
     import torch
 
     torch.set_num_threads(number)
+
+
+def share_threads(num_processes: int) -> None:
+    """This process and those that it is copied to, ``num_processes`` in all, have as many threads as it has now."""
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rstar_core.errors import UserError
 from rstar_core.machine import variables
+from rstar_core.machine.gpus import gpus_here
 
 Model = Literal["policy", "ppm"]
-
-_DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +111,8 @@ def read_machine() -> Machine:
             variables.VLLM_PPM_TENSOR_PARALLEL.get(),
             variables.VLLM_PPM_ARGS.get(),
         ),
-        devices=variables.VLLM_DEVICES.get() or _devices_here(),
+        devices=variables.VLLM_DEVICES.get() or gpus_here(),
         port=variables.VLLM_PORT.get(),
         silence=variables.VLLM_SILENCE_SECONDS.get(),
         patience=variables.VLLM_PATIENCE_SECONDS.get(),
     )
-
-
-def _devices_here() -> tuple[str, ...]:
-    """The GPUs of this machine by number, as far as processes here may see them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return variables.listed(visible)
-    return tuple(str(number) for number, _ in enumerate(_DRIVER.iterdir() if _DRIVER.is_dir() else ()))
