@@ -8,15 +8,21 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rstar_core.config import load_params
+from flows.gate import stop_at_gate
+from rstar_core.config import Params, load_params
 from rstar_core.errors import UserError
+from rstar_core.io import read_json
 from rstar_core.machine import variables
+from tasks.runner.lock import read_lock
 from tasks.runner.profiles import use
 from tasks.runner.signals import end_in_time, say_ended
 from tasks.runner.timings import FIRST_ROUND, read_timings
 from tasks.runner.tracking import prepare
+
+if TYPE_CHECKING:
+    from flows.graph import Stage
 
 CONTINUE = "the same command continues where it stopped"
 
@@ -31,12 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         rounds = list(params.rounds)
         last = params.known_round(arguments.round or rounds[-1])
         if arguments.dry_run:
-            print(dry_run(arguments.round, rounds))
+            print(dry_run(arguments.round, params))
             return 0
-        with connection():
-            state = run_flow(arguments)
-        if state.is_failed():
-            raise UserError(state.message or "the flow failed; see the log above")
+        if not nothing_is_left(arguments.round, params):
+            with connection():
+                state = run_flow(arguments)
+            if state.is_failed():
+                raise UserError(state.message or "the flow failed; see the log above")
         print(f"\n{report(last, rounds)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -55,13 +62,40 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def nothing_is_left(round_id: str | None, params: Params) -> bool:
+    """Whether every stage is up to date. Whoever has a Prefect server wants to see the run there, whatever it does.
+
+    Raises:
+        UserError: all rounds were asked for, and the gate of one is shut.
+    """
+    if os.environ.get("PREFECT_API_URL") or not read_lock():
+        return False
+    from flows.finished import is_finished
+
+    stages_of = stages_by_round(round_id, list(params.rounds))
+    if not is_finished([stage for its in stages_of.values() for stage in its]):
+        return False
+    for its in () if round_id else stages_of.values():
+        stop_at_gate(read_json(its[-1].output("summary.json"))["rounds"], params.gate, params.rounds)
+    return True
+
+
+def stages_by_round(round_id: str | None, rounds: Sequence[str]) -> dict[str, list[Stage]]:
+    """What the round needs, as its own; or the stages of all rounds."""
+    from flows.graph import closure, plan
+
+    return {round_id: closure(round_id, rounds)} if round_id else plan(rounds)
+
+
 def run_flow(arguments: argparse.Namespace) -> Any:
     """The final state of the flow that the arguments ask for."""
+    from flows.bars import bars
     from flows.rounds import evolve, evolve_round
 
-    if arguments.round is None:
-        return evolve(return_state=True)
-    return evolve_round(arguments.round, arguments.rebuild, return_state=True)
+    with bars():
+        if arguments.round is None:
+            return evolve(return_state=True)
+        return evolve_round(arguments.round, arguments.rebuild, return_state=True)
 
 
 @contextmanager
@@ -97,24 +131,26 @@ def load_libraries() -> None:
     prepare()
 
 
-def dry_run(round_id: str | None, rounds: Sequence[str]) -> str:
+def dry_run(round_id: str | None, params: Params) -> str:
     """The stages that the round needs, or all rounds, and which of them would run."""
-    from flows.graph import closure, plan, unchanged
+    from flows.graph import unchanged
     from flows.schedule import num_at_once
     from flows.times import outlook_by_stage
 
-    stages = closure(round_id, rounds) if round_id else [one for its in plan(rounds).values() for one in its]
-    return outlook_by_stage(stages, unchanged(stages), num_at_once(load_params().engine))
+    stages = [one for its in stages_by_round(round_id, list(params.rounds)).values() for one in its]
+    return outlook_by_stage(stages, unchanged(stages), num_at_once(params.engine))
 
 
 def report(round_id: str, rounds: Sequence[str]) -> str:
     """The round's table, and beside it the seconds, which are no part of what DVC tracks."""
     from flows.graph import closure
     from flows.times import times_table
+    from rstar_core.reports.rounds import num_solved
 
     last = closure(round_id, rounds)[-1]
     shown = [FIRST_ROUND, *rounds[: rounds.index(round_id) + 1]]
-    times = times_table({name: read_timings(name) for name in shown})
+    solved = {row["round_id"]: num_solved(row) for row in read_json(last.output("summary.json"))["rounds"]}
+    times = times_table({name: read_timings(name) for name in shown}, solved)
     return f"{last.output('summary.md').read_text().rstrip()}\n\n{times}"
 
 

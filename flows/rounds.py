@@ -15,11 +15,12 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows.dvc_process import Children, push
 from flows.gate import stop_at_gate
 from flows.graph import Stage, closure, plan, stale, unchanged
 from flows.healing import heal, settle
 from flows.lock import workspace_lock
-from flows.reproduce import UP_TO_DATE, Children, keep, reason, run_dvc, task_for
+from flows.reproduce import UP_TO_DATE, keep, task_for
 from flows.schedule import as_they_end, num_at_once, share_of_threads
 from flows.servers import process
 from flows.times import outlook
@@ -142,19 +143,19 @@ def run_rounds(
             if did_run:
                 later(log_recorded, stage.name)
             if its.end(stage, did_run):
-                end_round(its, later, environment, is_last=its is rounds[-1])
+                end_round(its, its is rounds[-1], later, environment, children)
                 judge(its.output("summary.json")["rounds"])
     settle(place)
 
 
-def end_round(its: Round, later: Callable[..., None], environment: Mapping[str, str], is_last: bool) -> None:
-    """Show the round's table, and put its results where they are to be kept."""
+def end_round(its: Round, is_last: bool, later: Callable[..., None], *sending: Any) -> None:
+    """Show the round's table, and put its results where they are to be kept (``send``)."""
     create_markdown_artifact(key=f"summary-{its.round_id}", markdown=its.output("summary.md"))
     if its.did_run:
         show(its.output("summary.json")["rounds"])
         later(put_on_store, its.round_id)
     if its.did_run or is_last:  # where nothing ran: the remote may have been away before
-        later(push, environment)
+        later(send, *sending)
     later(close, its, "FINISHED")
 
 
@@ -164,12 +165,10 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         get_run_logger().info(line)
 
 
-def push(environment: Mapping[str, str]) -> None:
-    """Copy all results to DVC's default remote; a remote that is away costs a warning, not the round."""
-    lines: list[str] = []
-    if run_dvc(["push"], environment, lines.append):
-        why = (reason(lines) or "failed").removeprefix("ERROR: ")
-        get_run_logger().warning("push: %s; results are safe here, and the next run or `dvc push` sends them", why)
+def send(environment: Mapping[str, str], children: Children) -> None:
+    """Push; a remote that is away costs a warning, not the round."""
+    if complaint := push(environment, children):
+        get_run_logger().warning(complaint)
 
 
 def put_on_store(round_id: str) -> None:

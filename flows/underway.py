@@ -10,8 +10,8 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact
 
+from flows.dvc_process import Children
 from flows.graph import Stage
-from flows.reproduce import Children
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
 from rstar_core.machine import variables

@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rstar_core.errors import UserError
@@ -107,6 +108,12 @@ def write_json(path: Path | str, value: Any) -> None:
         handle.write(content)
 
 
+def write_lines(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A JSON object a line, whole or not at all."""
+    with publish(path, "w") as handle:
+        handle.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+
+
 def json_bytes(value: Any) -> bytes:
     return f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)}\n".encode()
 
@@ -171,10 +178,13 @@ def read_table(path: Path | str, schema: pa.Schema, without: Sequence[str] = ())
         return table_rows(handle, str(path), schema, without)
 
 
-def table_rows(source: Any, name: str, schema: pa.Schema, without: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """``read_table`` of an open file or of bytes in Arrow's hands, which errors call ``name``."""
+def table_rows(
+    source: Any, name: str, schema: pa.Schema, without: Sequence[str] = (), having: pc.Expression | None = None
+) -> list[dict[str, Any]]:
+    """``read_table`` of an open file or bytes in Arrow's hands, which errors call ``name``, or of rows ``having``."""
     wanted = pa.schema([field for field in schema if field.name not in without])
-    rows: list[dict[str, Any]] = _parquet(source, name, schema).read(columns=wanted.names).cast(wanted).to_pylist()
+    table = _parquet(source, name, schema).read(columns=wanted.names).cast(wanted)
+    rows: list[dict[str, Any]] = (table if having is None else table.filter(having)).to_pylist()
     return rows
 
 

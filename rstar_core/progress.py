@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import Any
+
+PROGRESS = re.compile(r"^(?P<what>.*): (?P<done>\d+)/(?P<total>\d+) \(\d+ %\), (?P<rest>.*)$")  # a line, as made below
 
 
 class Progress:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rstar_core.errors import UserError
 from rstar_core.io import TREES, json_bytes, row_from_tree, table_bytes, table_rows, tree_from_row
@@ -54,15 +55,17 @@ def write_shards(place: Path | str, rows: Iterable[dict[str, Any]], schema: pa.S
     return num_rows
 
 
-def read_shards(place: Path | str, schema: pa.Schema, without: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """The rows of a data set, one shard of them in memory at a time; the columns ``without`` are not read.
+def read_shards(
+    place: Path | str, schema: pa.Schema, without: Sequence[str] = (), having: pc.Expression | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows of a data set, or those ``having``, a shard in memory at a time; the columns ``without`` are not read.
 
     Raises:
         UserError: there is no data set, or not the one that its manifest states.
     """
     for shard in manifest(place):
         data = sealed(place, shard)
-        yield from table_rows(pa.BufferReader(data), f"{place}/{shard.name}", schema, without)
+        yield from table_rows(pa.BufferReader(data), f"{place}/{shard.name}", schema, without, having)
 
 
 def manifest(place: Path | str) -> list[Shard]:
@@ -101,9 +104,10 @@ def write_trees(place: Path | str, trees: Iterable[SearchTree]) -> int:
     return write_shards(place, map(row_from_tree, trees), TREES)
 
 
-def stream_trees(place: Path | str) -> Iterator[SearchTree]:
-    """Without their generations, which are most of the data."""
-    return map(tree_from_row, read_shards(place, TREES, without=("generations",)))
+def stream_trees(place: Path | str, problem_ids: Collection[str] | None = None) -> Iterator[SearchTree]:
+    """Without their generations, which are most of the data; those of some problems, where they are named."""
+    having = None if problem_ids is None else pc.field("problem_id").isin(list(problem_ids))
+    return map(tree_from_row, read_shards(place, TREES, without=("generations",), having=having))
 
 
 def read_trees(place: Path | str) -> list[SearchTree]:

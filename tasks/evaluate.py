@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from rstar_core.errors import UserError
 from rstar_core.evaluation.accuracies import accuracies
 from rstar_core.evaluation.marking import MethodAnswers, labelled, method_answers, record_key
 from rstar_core.evaluation.methods import GREEDY, Method, methods, num_trees_by_method
-from rstar_core.evaluation.oracle import Oracle, judge_pairs, judge_trajectories, step_accuracy
-from rstar_core.io import read_pairs, read_problems, read_trajectories, read_true_states, write_predictions
+from rstar_core.evaluation.oracle import Finding, Oracle, judge_pairs, judge_trajectories, step_accuracy
+from rstar_core.io import read_pairs, read_problems, read_trajectories, read_true_states, write_lines, write_predictions
 from rstar_core.journal import Journal, open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.mcts.scheduler import Job, grow, in_mixed_order
@@ -44,6 +44,7 @@ def evaluate(
     pairs: Path | None = None,
     trajectories: Path | None = None,
     predictions: Path,
+    findings: Path,
     seed: Seed,
     engine: Engine,
     search: Search,
@@ -71,9 +72,10 @@ def evaluate(
 
     By the oracle, null without one: ``ppm_step_accuracy`` (of the system's solutions, see ``oracle.step_accuracy``),
     and of the round's own training data ``pair_label_noise``, ``pair_chosen_right``, ``pair_rejected_wrong`` and
-    ``right_with_wrong_step``. Beside them ``num_problems``, ``num_system_problems``, ``num_tokens`` (that the policy
-    wrote, also by method), ``num_undecided`` answers and ``num_failed`` trees whose search was given up: both wrong;
-    and ``num_too_long`` trees in which the policy had no room for a step somewhere.
+    ``right_with_wrong_step``, whose cases are the rows of ``findings`` (JSON lines, ``oracle.Finding``). Beside them
+    ``num_problems``, ``num_system_problems``, ``num_tokens`` (that the policy wrote, also by method),
+    ``num_undecided`` answers and ``num_failed`` trees whose search was given up: both wrong; and ``num_too_long``
+    trees in which the policy had no room for a step somewhere.
 
     Raises:
         UserError: an input is missing or empty.
@@ -87,9 +89,10 @@ def evaluate(
         level = do_together(inputs, journal)
         seconds = time.monotonic() - started
 
-        answers, judged = asyncio.run(_marked_answers(inputs, problems, journal, oracle, pairs, trajectories))
+        answers, judged, found = asyncio.run(_marked_answers(inputs, problems, journal, oracle, pairs, trajectories))
         predictions_ = [one for its in answers for one in its.predictions]
         write_predictions(predictions, predictions_)
+        write_lines(findings, map(asdict, found))
         share = 1 - num_before / max(len(journal), 1)  # what the journal had is not this run's
         journal.discard()
     totals = {name: sum(its.counts[name] for its in answers) for name in ("num_tokens", "num_failed", "num_too_long")}
@@ -226,7 +229,7 @@ async def _marked_answers(
     oracle: Path,
     pairs: Path | None,
     trajectories: Path | None,
-) -> tuple[list[MethodAnswers], dict[str, Any]]:
+) -> tuple[list[MethodAnswers], dict[str, Any], list[Finding]]:
     """The answers of all methods, and what the oracle says of steps and labels. Here the truth is looked at."""
     most = inputs.evaluate.num_judged
     async with open_sandbox(inputs.sandbox) as opened, GraderSandbox() as graders:
@@ -235,9 +238,7 @@ async def _marked_answers(
             await method_answers(method, inputs.problems_of(method, problems), num_trees, journal, grader)
             for method, num_trees in inputs.num_trees_by_method().items()
         ]
-        judged = {
-            **await judge_pairs(judge, read_both(pairs if most else None), most),
-            **await judge_trajectories(judge, read_verified(trajectories if most else None), most),
-            "ppm_step_accuracy": step_accuracy(await labelled(answers[-1], journal, judge)),
-        }
-    return answers, judged
+        of_pairs, noise = await judge_pairs(judge, read_both(pairs if most else None), most)
+        of_solutions, wrong = await judge_trajectories(judge, read_verified(trajectories if most else None), most)
+        finder = {"ppm_step_accuracy": step_accuracy(await labelled(answers[-1], journal, judge))}
+    return answers, {**of_pairs, **of_solutions, **finder}, [*wrong, *noise]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,13 +20,21 @@ from rstar_core.curation.order import by_problem
 from rstar_core.curation.second_look import Looked, believed, look_again, whole_programs
 from rstar_core.curation.suspects import Suspect, ranked
 from rstar_core.errors import UserError
-from rstar_core.io import LEDGER, TRAJECTORIES, read_problems, stream_table, stream_trajectories, table_writer
+from rstar_core.io import (
+    LEDGER,
+    TRAJECTORIES,
+    read_problems,
+    stream_table,
+    stream_trajectories,
+    table_writer,
+    write_lines,
+)
 from rstar_core.journal import open_journal
 from rstar_core.journal.key import journal_key
 from rstar_core.metrics import share_by_level
 from rstar_core.reports.verification import report, samples
 from rstar_core.shards import stream_trees
-from rstar_core.store.publishing import publish, publish_folder
+from rstar_core.store.publishing import publish_folder
 from rstar_core.types import LedgerEntry
 
 
@@ -67,7 +74,7 @@ def verify(
             seconds = time.monotonic() - started
             suspects = ranked([one for one in total.voted if one.problem_id not in total.solved])
             counts = _counts(total, suspects)
-            _write_lines(folder / "unsolved.jsonl", map(asdict, suspects))
+            write_lines(folder / "unsolved.jsonl", map(asdict, suspects))
             entries = (LedgerEntry(**row) for row in stream_table(folder / "ledger.parquet", LEDGER))
             (folder / "report.md").write_text(report(round_id, counts, entries, suspects, by_id), encoding="utf-8")
             verified = partial(stream_trajectories, folder / "trajectories.parquet")
@@ -128,8 +135,3 @@ def _counts(total: _Total, suspects: Sequence[Suspect]) -> dict[str, int]:
         "num_unsolved": len(suspects),
         "num_suspect_labels": sum(one.is_stable for one in suspects),
     }
-
-
-def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    with publish(path, "w") as handle:
-        handle.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)

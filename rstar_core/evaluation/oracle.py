@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rstar_core.curation.pairs import is_final
 from rstar_core.sandbox.base import Sandbox, Status
@@ -41,7 +41,21 @@ class Oracle:
         return next((place for place, is_right in enumerate(verdicts) if not is_right), None)
 
 
-async def judge_pairs(oracle: Oracle, pairs: Sequence[PreferencePair], most: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in the training data that is not as its label says. ``step`` is its number, from 1; ``text`` is its."""
+
+    kind: Literal["solution", "pair"]
+    problem_id: str
+    step: int
+    text: str
+    fault: str
+
+
+Judged = tuple[dict[str, Any], list[Finding]]
+
+
+async def judge_pairs(oracle: Oracle, pairs: Sequence[PreferencePair], most: int) -> Judged:
     """Of a sample of at most ``most`` pairs: ``pair_label_noise`` is the share whose preference is not truly right,
     which asks for a right chosen step and a wrong rejected one (of whole solutions: all steps, and any).
     """
@@ -49,12 +63,25 @@ async def judge_pairs(oracle: Oracle, pairs: Sequence[PreferencePair], most: int
     chosen = await asyncio.gather(*(_is_right(oracle, pair, pair.chosen) for pair in sample))
     rejected = await asyncio.gather(*(_is_right(oracle, pair, pair.rejected) for pair in sample))
     good = [is_right and not is_wrong for is_right, is_wrong in zip(chosen, rejected, strict=True)]
-    return {
+    shares = {
         "pair_label_noise": 1 - _share(good) if good else None,
         "pair_chosen_right": _share(chosen) if chosen else None,
         "pair_rejected_wrong": 1 - _share(rejected) if rejected else None,
         "num_judged_pairs": len(sample),
     }
+    found = [_noise(*those) for those in zip(sample, chosen, rejected, strict=True) if those[1:] != (True, False)]
+    return shares, found
+
+
+def _noise(pair: PreferencePair, is_chosen_right: bool, is_rejected_right: bool) -> Finding:
+    faults = [] if is_chosen_right else ["the chosen one is wrong"]
+    faults += ["the rejected one is right"] if is_rejected_right else []
+    steps = pair.chosen if not is_chosen_right else pair.rejected
+    return Finding("pair", pair.problem_id, len(pair.prefix) + 1, _text(steps), " and ".join(faults))
+
+
+def _text(steps: Sequence[Step]) -> str:
+    return "\n".join(step.body for step in steps)
 
 
 async def _is_right(oracle: Oracle, pair: PreferencePair, steps: Sequence[Step]) -> bool:
@@ -63,12 +90,17 @@ async def _is_right(oracle: Oracle, pair: PreferencePair, steps: Sequence[Step])
     return await oracle.is_right(pair.problem_id, (*pair.prefix, *steps))
 
 
-async def judge_trajectories(oracle: Oracle, trajectories: Sequence[Trajectory], most: int) -> dict[str, Any]:
+async def judge_trajectories(oracle: Oracle, trajectories: Sequence[Trajectory], most: int) -> Judged:
     """``right_with_wrong_step``: of a sample of correct trajectories, the share with a wrong step inside."""
     correct = [one for one in trajectories if one.is_correct and oracle.knows(one.problem_id)]
     sample = _sample(correct, most)
     wrong = await asyncio.gather(*(oracle.first_wrong(one.problem_id, one.steps) for one in sample))
-    return {"right_with_wrong_step": _share([place is not None for place in wrong]) if wrong else None}
+    found = [
+        Finding("solution", one.problem_id, place + 1, one.steps[place].body, f"and yet the answer is {one.answer}")
+        for one, place in zip(sample, wrong, strict=True)
+        if place is not None
+    ]
+    return {"right_with_wrong_step": _share([place is not None for place in wrong]) if wrong else None}, found
 
 
 def _sample(items: Sequence[Any], most: int) -> list[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_core.errors import UserError
+from rstar_core.evaluation.methods import FLAT, GREEDY, SYSTEM
 from rstar_core.io import read_json
 from rstar_core.reports.markdown import aligned
 from rstar_core.store.publishing import publish
@@ -46,6 +47,11 @@ PPM_AT_EVALUATION = {"ppm_accuracy_benchmark": "PPM, ends of held-out problems"}
 COUNTS = ("num_trees", "num_samples", "num_held_out", "num_system_problems")
 PPM_FIELDS = ("ppm_accuracy", *PPM_ACCURACIES, "ppm_accuracy_training")
 ORACLES = ("ppm_step_accuracy", "pair_label_noise", "pair_chosen_right", "pair_rejected_wrong", "right_with_wrong_step")
+RIGHT = {  # by method, which accuracy says how many of how many its answers are right
+    GREEDY: ("policy_pass@1", "num_held_out"),
+    FLAT: ("maj@K", "num_system_problems"),
+    SYSTEM: ("system@N", "num_system_problems"),
+}
 _ABSENT = "–"
 
 
@@ -81,6 +87,7 @@ def _evaluation(round_id: str, folder: Path) -> Row:
     _required(folder / "evaluate.json", measured, "policy_pass@1")
     return {
         "round_id": round_id,
+        "method_tokens": {method: measured.get(f"num_tokens_{method}") for method in RIGHT},
         **{
             key: measured.get(key)
             for key in (*COUNTS, *ACCURACIES, "sources", "interval", *PPM_AT_EVALUATION, *ORACLES)
@@ -130,7 +137,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 
 def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
-    return [overview(rows), by_source(rows), preferences(rows), by_level(rows)]
+    return [overview(rows), costs(rows), by_source(rows), preferences(rows), by_level(rows)]
 
 
 def headline_of(row: Row) -> dict[str, float | int | None]:
@@ -191,6 +198,31 @@ def _overview_cells(row: Row) -> Iterator[str]:
         yield _ABSENT if row[key] is None else f"{row[key]:,}"
     known = [count for count in row["tokens"].values() if count is not None]
     yield short_number(sum(known)) if known else _ABSENT
+
+
+def costs(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and a line for each round: tokens that its search wrote for each training problem that it solved, and
+    those of each way of answering for each right answer.
+    """
+    names = {GREEDY: "greedy", FLAT: names_of(rows)["maj@K"], SYSTEM: names_of(rows)["system@N"]}
+    header = ["tokens for", "a solved problem", *(f"a right answer, {name}" for name in names.values())]
+    lines = []
+    for row in rows:
+        answers = [(row["method_tokens"][method], _number(row, *RIGHT[method])) for method in names]
+        found = [(row["tokens"].get("synthesize"), num_solved(row)), *answers]
+        lines.append(
+            [row["round_id"], *(_ABSENT if not (many and of) else short_number(many / of) for many, of in found)]
+        )
+    return [header, *lines]
+
+
+def num_solved(row: Row) -> float | None:
+    """Training problems that the round's search has solved."""
+    return _number(row, "coverage", "num_problems")
+
+
+def _number(row: Row, share: str, total: str) -> float | None:
+    return row[share]["all"] * row[total] if row[share] and row[total] else None
 
 
 def by_source(rows: Sequence[Row]) -> list[list[str]]:

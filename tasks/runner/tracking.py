@@ -18,12 +18,13 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from rstar_core.config import load_params
@@ -35,6 +36,10 @@ from rstar_core.reports.rounds import compact
 from tasks.runner.lock import dvc_md5, read_lock
 from tasks.runner.profiles import current
 from tasks.runner.timings import FIRST_ROUND, read_timings
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+_telling = threading.Lock()
 
 MODELS = {"policy": "rstar-policy", "ppm": "rstar-ppm"}  # output flag -> registered model
 SHOWN = {".md", ".png", ".json", ".html", ".csv"}
@@ -63,6 +68,17 @@ class StageRun:
     params: dict[str, Any]  # by dotted key of params.yaml
 
 
+def one_at_a_time(work: Callable[Given, Result]) -> Callable[Given, Result]:
+    """A flow tells MLflow things from two threads; both would make what they do not find."""
+
+    @wraps(work)
+    def done(*args: Given.args, **more: Given.kwargs) -> Result:
+        with _telling:
+            return work(*args, **more)
+
+    return done
+
+
 def log_stage(run: StageRun) -> None:
     """Log one stage into its round's run; when that can't be done, say so in one line."""
     try:
@@ -80,6 +96,7 @@ def is_logged_by_a_flow() -> bool:
     return bool(MLFLOW_RUN_ID.get())
 
 
+@one_at_a_time
 def log_recorded(name: str) -> None:
     """Log the stage that has just run, by its address in dvc.lock."""
     try:
@@ -91,6 +108,7 @@ def log_recorded(name: str) -> None:
         log_stage(run)
 
 
+@one_at_a_time
 def catch_up(names: Collection[str]) -> None:
     """Log those of the stages whose metrics MLflow does not hold: a flow may have been killed between the two."""
     try:
@@ -103,6 +121,7 @@ def catch_up(names: Collection[str]) -> None:
         log_stage(run)
 
 
+@one_at_a_time
 def open_round(round_id: str, opened: Collection[str] = ()) -> str | None:
     """The id of the round's MLflow run, marked as running; None (and one line) when tracking is away.
 
@@ -130,6 +149,7 @@ def page_of_runs() -> str:
     return f"#/experiments/{_experiment_id(_client())}/runs?workflowType=machine_learning"
 
 
+@one_at_a_time
 def close_round(run_id: str, status: str) -> None:
     """Mark the round's MLflow run as ``FINISHED`` or ``FAILED``, if tracking can be reached."""
     try:
@@ -297,9 +317,10 @@ class Tracker:
             self.client.log_inputs(run_id, datasets)
 
     def _log_artifacts(self, run_id: str, folder: str, paths: Iterable[Path]) -> None:
-        """Files that a person reads; of a folder, its cards, reports and samples."""
+        """Files that a person reads; of a folder, its cards, reports, samples and pages."""
         for path in paths:
-            for file in [path] if path.suffix in SHOWN else sorted(path.glob("*.md")):
+            its = [one for pattern in ("*.md", "*.html") for one in sorted(path.glob(pattern))]
+            for file in [path] if path.suffix in SHOWN else its:
                 self.client.log_artifact(run_id, str(file), folder)
 
     def _register(self, run_id: str, flag: str, run: StageRun) -> None:
@@ -328,7 +349,7 @@ class Tracker:
         self._log_metrics(run_id, summary_metrics(own, step=0), at)
         curves = [metric for step, row in enumerate(rows) for metric in summary_metrics(row, step)]
         self._log_metrics(parent, curves, at)
-        self._log_artifacts(parent, run.stage, run.outputs.values())
+        self._log_artifacts(parent, run.stage, (path for path in run.outputs.values() if not path.is_dir()))
         self._describe(run_id, own, run.outputs["table"].read_text(encoding="utf-8"))
         self._mark_best(best_round(rows))
         for done in (run_id, parent):

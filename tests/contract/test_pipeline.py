@@ -95,11 +95,12 @@ def test_metrics_are_outputs(stage: Entry) -> None:
     assert stage.flags["metrics"] in stage.outs
 
 
-def test_only_the_evaluation_reads_the_oracle() -> None:
+def test_only_the_evaluation_and_the_pages_read_the_oracle() -> None:
     """What the generator knows of the true steps judges the training; it must never be part of it."""
     readers = {
         entry.name.partition("@")[0] for entry in ENTRIES if any("oracle.parquet" in path for path in entry.deps)
     }
-    assert readers == {"evaluate", "evaluate_r0"}
+    assert readers == {"evaluate", "evaluate_r0", "summarize"}, "the last for its pages alone"
+    assert not [path for entry in ENTRIES for path in entry.deps if path.endswith("/pages")], "which nobody reads"
     importers = {path.name for path in (ROOT / "tasks").glob("*.py") if "read_true_states" in path.read_text()}
     assert importers == {"evaluate.py"}

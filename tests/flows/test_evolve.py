@@ -19,10 +19,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Running
 from prefect.utilities.callables import parameter_schema
 
+from flows.dvc_process import run_dvc
 from flows.evolve import main
 from flows.gate import stop_at_gate
 from flows.lock import LOCK, put_right, workspace_lock
-from flows.reproduce import run_dvc
 from flows.rounds import evolve, evolve_round
 from rstar_core.config import Gate, Round
 from rstar_core.errors import UserError
@@ -240,6 +240,23 @@ def test_a_ppm_at_chance_counts_where_it_is_to_guide(guide: str, is_shut: bool) 
 def test_an_unknown_round_names_the_known_ones(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--round", "r9"]) == 2
     assert capsys.readouterr().err == "error: 'r9' is not a round; params.yaml has: r1, r2\n"
+
+
+def test_where_nothing_is_left_to_run_prefect_is_not_asked(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evolve()
+    (project.root / "remote").rename(project.root / "lost")
+    monkeypatch.setattr("flows.evolve.run_flow", lambda arguments: pytest.fail("there is nothing to run"))
+    capsys.readouterr()
+    assert main([]) == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines()[0] == "6 stages, all of them up to date" and "| table |" in said.out
+    assert any((project.root / "remote").rglob("*")), "what the remote lacked was pushed"
+    project.set_accuracy(r0=0.6, r1=0.5, r2=0.7)
+    shutil.copy("r1.json", "out/r1/summary.json")
+    subprocess.run([sys.executable, "-m", "dvc", "commit", "-qf", "report@r1"], check=True)
+    assert main([]) == 2 and "the gate of r1 is shut" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_run_and_runs_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

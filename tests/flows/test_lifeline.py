@@ -22,7 +22,9 @@ pathlib.Path("pid").write_text(str(os.getpid()))
 time.sleep(float(pathlib.Path("seconds").read_text()))
 pathlib.Path("out").write_text("done")
 """
-FLOW = "from flows.reproduce import run_dvc; raise SystemExit(run_dvc(['repro', '--single-item', 'sleep'], {}, print))"
+FLOW = (
+    "from flows.dvc_process import run_dvc; raise SystemExit(run_dvc(['repro', '--single-item', 'sleep'], {}, print))"
+)
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])  # some replace themselves by a last command, some wait

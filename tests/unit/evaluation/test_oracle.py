@@ -50,7 +50,18 @@ def test_the_first_wrong_step(codes: tuple[str, ...], first: int | None) -> None
 
 
 def judged(*pairs: PreferencePair) -> dict[str, Any]:
-    return asyncio.run(judge_pairs(ORACLE, pairs, 9))
+    return asyncio.run(judge_pairs(ORACLE, pairs, 9))[0]
+
+
+def test_preferences_that_are_not_as_they_should_be_are_named() -> None:
+    good = PreferencePair("p", "0/1", steps("1"), steps("2"), steps("3"))
+    both_wrong = PreferencePair("p", "0/1", steps("1"), steps("9"), steps("3"))
+    upside_down = PreferencePair("p", "0/1", steps("1"), steps("8"), steps("2"))
+    _, found = asyncio.run(judge_pairs(ORACLE, [good, both_wrong, upside_down], 9))
+    assert {(one.kind, one.problem_id, one.step, one.text, one.fault) for one in found} == {
+        ("pair", "p", 2, "9", "the chosen one is wrong"),
+        ("pair", "p", 2, "8", "the chosen one is wrong and the rejected one is right"),
+    }
 
 
 def test_a_label_is_noise_unless_the_chosen_is_right_and_the_rejected_wrong() -> None:
@@ -74,7 +85,10 @@ def test_right_answers_by_a_wrong_step_are_counted() -> None:
         return Trajectory("p", "r1", 0, 1, steps(*codes, is_whole=True), "6", (), 0.0, is_correct)
 
     its = [trajectory("1", "2", "3"), trajectory("2", "1", "3"), trajectory("9", "9", "9", is_correct=False)]
-    assert asyncio.run(judge_trajectories(ORACLE, its, 9)) == {"right_with_wrong_step": 0.5}
+    shares, (found,) = asyncio.run(judge_trajectories(ORACLE, its, 9))
+    assert shares == {"right_with_wrong_step": 0.5}
+    assert (found.kind, found.problem_id, found.step, found.text) == ("solution", "p", 1, "2")
+    assert found.fault == "and yet the answer is 6"
 
 
 def test_first_errors_are_found_by_a_threshold_from_the_other_half() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,8 @@ import pytest
 
 from rstar_core.errors import UserError
 from rstar_core.evaluation.accuracies import differences
-from rstar_core.io import LEDGER, TREES, write_predictions, write_problems, write_table
+from rstar_core.evaluation.oracle import Finding
+from rstar_core.io import LEDGER, TREES, write_lines, write_predictions, write_problems, write_table
 from rstar_core.reports.round_page import Section, round_page
 from rstar_core.shards import read_shards, write_trees
 from rstar_core.types import Prediction, Problem
@@ -59,11 +61,14 @@ def test_show_writes_the_page_and_the_trees_that_it_names(
     write_table(round_ / "trajectories/ledger.parquet", [], LEDGER)
     found = [prediction("greedy", "3", "different"), prediction("system", "2", "equal")]
     write_predictions(round_ / "predictions.parquet", found)
+    wrong = Finding("solution", "p1", 1, "n = <b>7</b>", "and yet the answer is 2")
+    write_lines(round_ / "findings.jsonl", [asdict(wrong)])
     assert main(["show"]) == 0
-    assert "in a browser: run/show/r1.html" in capsys.readouterr().out
-    page = Path("run/show/r1.html").read_text()
+    assert "in a browser: run/show/r1/round.html" in capsys.readouterr().out
+    page = Path("run/show/r1/round.html").read_text()
     assert '<a href="r1-p1-1.html">' in page and "System 2</td>" in page
-    assert Path("run/show/r1-p1-1.html").exists()
+    assert "Right answers by a wrong step: 1 of 1" in page and "n = &lt;b&gt;7&lt;/b&gt;" in page
+    assert Path("run/show/r1/r1-p1-1.html").exists()
     assert main(["show", "p"]) == 0 and "3  Q +1.00  right" in capsys.readouterr().out
 
 

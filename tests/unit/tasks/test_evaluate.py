@@ -345,6 +345,7 @@ def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             ppm=Path("ppm"),
             oracle=Path("oracle.parquet"),
             predictions=Path(predictions),
+            findings=Path("findings.jsonl"),
             seed=Seed(1),
             engine=ENGINE,
             search=SEARCH,

@@ -36,6 +36,9 @@ EVALUATE = {
     "num_problems": 8,
     "num_system_problems": 4,
     "num_tokens": 100,
+    "num_tokens_greedy": 8,
+    "num_tokens_flat": 35,
+    "num_tokens_system": 50,
 }
 ACCURACIES = [name for name in EVALUATE if "@" in name]
 FIRST_EVALUATE = {**EVALUATE, **dict.fromkeys([*ACCURACIES[1:], "ppm_accuracy_benchmark"])}
@@ -107,7 +110,8 @@ def test_a_round_is_added_to_the_earlier_ones(tmp_path: Path) -> None:
     before, row = rows(run(tmp_path, "r1", SEARCHED, first))
     assert [before] == rows(first)
     expected = {
-        **{key: value for key, value in EVALUATE.items() if key not in ("num_problems", "num_tokens")},
+        **{key: value for key, value in EVALUATE.items() if key != "num_problems" and "num_tokens" not in key},
+        "method_tokens": {"greedy": 8, "flat": 35, "system": 50},
         "round_id": "r1",
         "coverage": SEARCHED["verify"]["coverage"],  # the verified one, not the search's own
         "ppm_accuracy": 0.7,
@@ -124,8 +128,8 @@ def test_a_round_is_added_to_the_earlier_ones(tmp_path: Path) -> None:
 
 def test_the_tables_line_up_and_order_levels_by_number(tmp_path: Path) -> None:
     run(tmp_path, "r1", SEARCHED, run(tmp_path, "r0", FIRST))
-    overview, preferences, by_level = (tmp_path / "r1" / "summary.md").read_text().strip().split("\n\n")
-    for table in (overview, preferences, by_level):
+    overview, costs, preferences, by_level = (tmp_path / "r1" / "summary.md").read_text().strip().split("\n\n")
+    for table in (overview, costs, preferences, by_level):
         assert len({len(line) for line in table.splitlines()}) == 1
     header, _, first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in overview.splitlines())
     assert header[:5] == ["round", "coverage", "greedy pass@1", "greedy, paired", "System 2 (system@4)"]
@@ -141,6 +145,15 @@ def test_the_tables_line_up_and_order_levels_by_number(tmp_path: Path) -> None:
         "System 2 (system@4)",
         "coverage",
     ]
+
+
+def test_what_a_solved_problem_and_a_right_answer_cost(tmp_path: Path) -> None:
+    run(tmp_path, "r1", SEARCHED, run(tmp_path, "r0", FIRST))
+    costs = (tmp_path / "r1" / "summary.md").read_text().split("\n\n")[1]
+    header, _, first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in costs.splitlines())
+    assert header[1:4] == ["a solved problem", "a right answer, greedy", "a right answer, maj@16"]
+    assert first == ["r0", "–", "2", "–", "–"], "8 tokens, and of 8 answers .5 are right"
+    assert second == ["r1", "46.3 k", "2", "14.8", "20"], "2 M tokens for .9 of 48 problems; 50 for .625 of 4"
 
 
 def test_the_plot_has_one_line_for_each_measured_accuracy(tmp_path: Path) -> None:

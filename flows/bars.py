@@ -1,0 +1,105 @@
+"""On a terminal the stages at work have one bar each, in place; what is logged goes by above them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rstar_core.progress import PROGRESS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+BEGAN = re.compile(r"^stage (\d+) of (\d+)$")
+ENDED = re.compile(r"^Finished in state ")  # Prefect's line
+UPDATES_PER_SECOND = 2  # a training's threads mind whatever else runs
+
+
+@contextmanager
+def bars() -> Iterator[None]:
+    """While the context lasts, and where standard error is a terminal.
+
+    The bars are read off the lines that stages log, which reach Prefect and the files in run/stages as ever.
+    """
+    from prefect.logging.handlers import PrefectConsoleHandler
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield
+        return
+    its = [one for name in ("prefect", None) for one in logging.getLogger(name).handlers]
+    handlers = [one for one in its if isinstance(one, PrefectConsoleHandler)]
+    original = sys.stderr
+    with _columns(console) as progress:
+        in_place = _InPlace(progress)
+        for handler in handlers:
+            handler.addFilter(in_place)
+            handler.console.file = sys.stderr  # rich's, which prints above the bars
+        try:
+            yield
+        finally:
+            for handler in handlers:
+                handler.removeFilter(in_place)
+                handler.console.file = original
+
+
+def _columns(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        refresh_per_second=UPDATES_PER_SECOND,
+        transient=True,
+    )
+
+
+class _InPlace(logging.Filter):
+    """Keeps lines of progress from a terminal's log, and moves the bars by them."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+        self._all: TaskID | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        stage, line = getattr(record, "task_run_name", None), record.getMessage()
+        if stage is None:
+            return True
+        if began := BEGAN.match(line):
+            self._begin(stage, int(began[1]), int(began[2]))
+        elif ENDED.match(line):
+            self._end(stage)
+        elif found := PROGRESS.search(line):
+            self._move(stage, found)
+            return False
+        return True
+
+    def _begin(self, stage: str, number: int, num_stages: int) -> None:
+        if self._all is None:
+            self._all = self._progress.add_task("stages", completed=number - 1, total=num_stages, note="")
+        if stage not in self._bars:  # it may be tried again
+            self._bars[stage] = self._progress.add_task(stage, total=None, note="")
+
+    def _move(self, stage: str, found: re.Match[str]) -> None:
+        if stage in self._bars:
+            what = "" if found["what"] == stage.replace("@", " ") else f"{found['what']}: "
+            done, total = int(found["done"]), int(found["total"])
+            self._progress.update(self._bars[stage], completed=done, total=total, note=f"{what}{found['rest']}")
+
+    def _end(self, stage: str) -> None:
+        if stage in self._bars:
+            self._progress.remove_task(self._bars.pop(stage))
+        if self._all is not None:
+            self._progress.advance(self._all)

@@ -1,0 +1,33 @@
+"""Rounds of which nothing is left to run: what remains takes seconds, and no Prefect."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from flows.dvc_process import push
+from flows.graph import Stage, unchanged
+from flows.healing import heal
+from flows.lock import workspace_lock
+from tasks.runner.tracking import catch_up
+
+
+def is_finished(stages: Sequence[Stage]) -> bool:
+    """Whether DVC would run none of the stages. If so, MLflow and the remote have got what they may have lacked.
+
+    Raises:
+        UserError: another evolution runs here.
+    """
+    with workspace_lock():
+        heal()
+        kept = unchanged(stages)
+        if len(kept) < len(stages):
+            return False
+        print(f"{len(stages)} stages, all of them up to date", file=sys.stderr)
+        with ThreadPoolExecutor(1) as worker:
+            pushed = worker.submit(push, {})
+            catch_up(kept)
+        if complaint := pushed.result():
+            print(complaint, file=sys.stderr)
+    return True
