@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,26 +26,22 @@ def bars() -> Iterator[None]:
     The bars are read off the lines that stages log, which reach Prefect and the files in run/stages as ever.
     """
     from prefect.logging.handlers import PrefectConsoleHandler
-    from rich.console import Console
+    from rich.theme import Theme
 
-    console = Console(stderr=True)
-    if not console.is_terminal or console.is_dumb_terminal:
+    handler = next(
+        (one for one in logging.getLogger("prefect").handlers if isinstance(one, PrefectConsoleHandler)), None
+    )
+    if handler is None or not handler.console.is_terminal or handler.console.is_dumb_terminal:
         yield
         return
-    its = [one for name in ("prefect", None) for one in logging.getLogger(name).handlers]
-    handlers = [one for one in its if isinstance(one, PrefectConsoleHandler)]
-    original = sys.stderr
-    with _columns(console) as progress:
+    # The bars are drawn by the console that the log is printed by: two would write into each other's lines.
+    with handler.console.use_theme(Theme()), _columns(handler.console) as progress:
         in_place = _InPlace(progress)
-        for handler in handlers:
-            handler.addFilter(in_place)
-            handler.console.file = sys.stderr  # rich's, which prints above the bars
+        handler.addFilter(in_place)
         try:
             yield
         finally:
-            for handler in handlers:
-                handler.removeFilter(in_place)
-                handler.console.file = original
+            handler.removeFilter(in_place)
 
 
 def _columns(console: Console) -> Progress:
@@ -90,13 +85,13 @@ class _InPlace(logging.Filter):
         if self._all is None:
             self._all = self._progress.add_task("stages", completed=number - 1, total=num_stages, note="")
         if stage not in self._bars:  # it may be tried again
-            self._bars[stage] = self._progress.add_task(stage, total=None, note="")
+            self._bars[stage] = self._progress.add_task(stage, total=1, note="")
 
     def _move(self, stage: str, found: re.Match[str]) -> None:
         if stage in self._bars:
-            what = "" if found["what"] == stage.replace("@", " ") else f"{found['what']}: "
-            done, total = int(found["done"]), int(found["total"])
-            self._progress.update(self._bars[stage], completed=done, total=total, note=f"{what}{found['rest']}")
+            what = found["what"].removeprefix(stage.replace("@", " ")).lstrip(", ")
+            done, total, note = int(found["done"]), int(found["total"]), f"{what}: {found['rest']}".removeprefix(": ")
+            self._progress.update(self._bars[stage], completed=done, total=total, note=note)
 
     def _end(self, stage: str) -> None:
         if stage in self._bars:

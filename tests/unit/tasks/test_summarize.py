@@ -153,7 +153,7 @@ def test_what_a_solved_problem_and_a_right_answer_cost(tmp_path: Path) -> None:
     header, _, first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in costs.splitlines())
     assert header[1:4] == ["a solved problem", "a right answer, greedy", "a right answer, maj@16"]
     assert first == ["r0", "–", "2", "–", "–"], "8 tokens, and of 8 answers .5 are right"
-    assert second == ["r1", "46.3 k", "2", "14.8", "20"], "2 M tokens for .9 of 48 problems; 50 for .625 of 4"
+    assert second == ["r1", "46.3 k", "2", "15", "20"], "2 M tokens for .9 of 48 problems; 35 for .59 of 4, 50 for .625"
 
 
 def test_the_plot_has_one_line_for_each_measured_accuracy(tmp_path: Path) -> None:
