@@ -43,6 +43,8 @@ _telling = threading.Lock()
 
 MODELS = {"policy": "rstar-policy", "ppm": "rstar-ppm"}  # output flag -> registered model
 SHOWN = {".md", ".png", ".json", ".html", ".csv"}
+VIEW = "rounds"  # the name of our link to the runs
+COLUMNS = ("coverage", "policy_pass@1", "system@n", "pass@n", "ppm_accuracy", "num_pairs")
 NOTE = "mlflow.note.content"  # what MLflow shows as a description
 SUMMARY, ROUNDS_OWN = "Summary", "Round"  # capitals: MLflow's pages begin with what is first in the alphabet
 ENDS_OF_INTERVAL = re.compile(r"^(interval/.+)/([01])$")
@@ -145,8 +147,16 @@ def page_of(run_id: str) -> str:
 
 
 def page_of_runs() -> str:
-    """Where the experiment's runs are in MLflow's pages; an experiment by itself opens on a page about traces."""
-    return f"#/experiments/{_experiment_id(_client())}/runs?workflowType=machine_learning"
+    """Where the experiment's runs are in MLflow's pages, with the columns that tell rounds apart.
+
+    An experiment by itself opens on a page about traces. What a shared link shows is a tag of the experiment.
+    """
+    client = _client()
+    experiment_id = _experiment_id(client)
+    columns = [f"metrics.`{SUMMARY}/{metric_name(name)}`" for name in COLUMNS]
+    view = {"selectedColumns": [*columns, "attributes.`Description`"], "orderByKey": "attributes.start_time"}
+    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps({**view, "orderByAsc": True}))
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 
 @one_at_a_time
