@@ -26,7 +26,7 @@ body {{ font: 14px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 24px au
 h1 {{ font-size: 20px; }} h2 {{ font-size: 16px; margin: 28px 0 4px; }} p {{ margin: 0 0 8px; color: var(--soft); }}
 table {{ border-collapse: collapse; width: 100%; }}
 th {{ text-align: left; font-weight: 600; color: var(--soft); }}
-th, td {{ padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }}
+th, td {{ padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; white-space: pre-line; }}
 td:first-child {{ font-family: ui-monospace, monospace; white-space: nowrap; }}
 pre {{ font: 13px/1.45 ui-monospace, monospace; overflow: auto; }}
 </style>

@@ -154,8 +154,8 @@ def page_of_runs() -> str:
     client = _client()
     experiment_id = _experiment_id(client)
     columns = [f"metrics.`{SUMMARY}/{metric_name(name)}`" for name in COLUMNS]
-    view = {"selectedColumns": [*columns, "attributes.`Description`"], "orderByKey": "attributes.start_time"}
-    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps({**view, "orderByAsc": True}))
+    view = {"selectedColumns": columns, "orderByKey": "attributes.start_time", "orderByAsc": True}
+    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
     return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 
