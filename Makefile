@@ -26,11 +26,14 @@ TESTS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 test: $(INSTALLED) ## every test that needs no other machine and no hour
 	$(TESTS) -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m "not vllm and not profiles and not ray"
 
-check: $(INSTALLED) ## style, types and the fast tests
+# Of the unit tests those that start sandboxes, engines, trainings or stages take minutes: they are in `make test`.
+FAST := tests/golden tests/contract tests/unit $(addprefix --ignore=tests/unit/,sandbox engines policy ppm tasks benchmarks)
+
+check: $(INSTALLED) ## style, types and the tests that take a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(TESTS) -q -n 2 -m "not slow" tests/unit tests/golden tests/contract
+	$(TESTS) -q -n 2 -m "not slow" $(FAST)
 
 test-profiles: $(INSTALLED) ## the profiles for GPUs, with a tiny model and guesses in the place of theirs (minutes)
 	$(TESTS) -v --timeout 960 -o session_timeout=0 tests/profiles

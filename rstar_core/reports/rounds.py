@@ -222,7 +222,7 @@ def num_solved(row: Row) -> float | None:
 
 
 def _number(row: Row, share: str, total: str) -> float | None:
-    return row[share]["all"] * row[total] if row[share] and row[total] else None
+    return row[share]["all"] * row[total] if row.get(share) and row.get(total) else None
 
 
 def by_source(rows: Sequence[Row]) -> list[list[str]]:
