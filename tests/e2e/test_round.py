@@ -79,7 +79,14 @@ def test_the_round_is_measured_in_every_way(project: Path, first_log: str) -> No
 
 def test_everything_a_reader_looks_for_is_there(project: Path, first_log: str) -> None:
     made = project / "artifacts" / "r1"
-    for name in ("trees/manifest.json", "trajectories/samples.md", "sft/card.md", "pairs/card.md", "rounds.png"):
+    for name in (
+        "trees/manifest.json",
+        "trajectories/samples.md",
+        "sft/card.md",
+        "pairs/card.md",
+        "rounds.png",
+        "pages/round.html",
+    ):
         assert (made / name).stat().st_size > 0, name
     assert json.loads((made / "timings.json").read_text())["synthesize"]["tokens/s"] > 0
     assert not list((project / "journal").glob("*")), "a finished stage leaves no journal"
@@ -91,7 +98,7 @@ def test_the_second_run_does_nothing(project: Path, first_log: str) -> None:
     lock = (project / "dvc.lock").read_bytes()
     assert "Running stage" not in run(project, "dvc", "repro")
     again = run(project, sys.executable, "-m", "flows.evolve", "--round", "r2")
-    assert "18 stages, 18 of them up to date" in again
+    assert "18 stages, all of them up to date" in again
     assert (project / "dvc.lock").read_bytes() == lock
 
 
