@@ -1,6 +1,6 @@
 """What a search costs beyond the tokens that it needs.
 
-``python -m benchmarks.search local|vllm|simulated|memory|drivers``; the last line is one JSON object.
+``python -m benchmarks.search local|vllm|simulated|memory|drivers|node``; the last line is one JSON object.
 
 - local, vllm: policy and PPM of ``--round`` (of a finished ``make evolve``) search ``--problems`` training problems.
   Efficiency is the lower bound over the wall time; the bound is the larger of the same requests as one flat batch on
@@ -12,6 +12,9 @@
   really executed: ours with 1 and with ``--leaves`` rollouts of a tree together, and a driver that gates the whole
   batch at each step, as the reference release does. ``flat ÷ wall`` is the bound that all of them share: the server's
   seconds over its slots. (The longest chain is none where rollouts of one tree go down together.)
+- node: one driver with 1, 2, 4 and 8 engines of 256 slots and 12.5 ms a token (a 7B model on a GPU of today), 256 trees
+  an engine, as a node of a cluster has it: how much of the engines' time is used, and of a processor by the driver. A
+  cluster is so many nodes; what its head does for a tree is in ``benchmarks.journal``.
 """
 
 from __future__ import annotations
@@ -343,8 +346,23 @@ async def driven(load: Workload, leaves: int | None, sandbox: AbstractAsyncConte
         "flat ÷ wall": round(found["busy_s"] / load.slots / wall, 3),
         "chain ÷ wall": round(found["chain_s"] / wall, 3),
         "driver_us_per_token": round(1e6 * cpu / found["tokens"], 2),
+        "driver_share_of_core": round(cpu / wall, 2),
         "rollouts": sum(tree.num_rollouts for tree in trees),
     }
+
+
+ENGINES, SLOTS, TOKEN_MS = (1, 2, 4, 8), 256, 12.5
+
+
+async def node(given: argparse.Namespace) -> dict[str, Any]:
+    rows: list[Row] = []
+    for engines in ENGINES:
+        load = Workload(SLOTS * engines, TOKEN_MS, SLOTS * engines, 4, 8)
+        for leaves in (given.leaves, None):
+            row = await driven(load, leaves, nullcontext(FreeSandbox()), load.num_problems)
+            rows.append({"engines": engines, **row})
+            print(rows[-1], flush=True)
+    return {"rows": rows}
 
 
 async def drivers(given: argparse.Namespace) -> dict[str, Any]:
@@ -365,7 +383,7 @@ async def drivers(given: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("local", "vllm", "simulated", "memory", "drivers"))
+    parser.add_argument("what", choices=("local", "vllm", "simulated", "memory", "drivers", "node"))
     parser.add_argument("--round", default="r1")
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--candidates", type=int, default=5)
@@ -383,6 +401,8 @@ def main() -> None:
             figures = on_simulated_server(given)
         case "memory":
             figures = memory(given)
+        case "node":
+            figures = asyncio.run(node(given))
         case _:
             figures = asyncio.run(drivers(given))
     print(json.dumps({"benchmark": given.what, **figures}))
