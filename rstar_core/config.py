@@ -102,6 +102,18 @@ class Ingest(Section):
 # --- models ---------------------------------------------------------------------------------------------------
 
 
+class Lora(Section):
+    """Adapters of rank ``rank`` on every linear layer learn in place of the weights, and are added to them at the end.
+
+    A training then holds gradients and moments of a few weights in a hundred.
+    """
+
+    rank: Positive
+    """Inner dimension of an adapter."""
+    alpha: Annotated[float, Field(gt=0)]
+    """What an adapter adds is scaled by `alpha` / `rank`."""
+
+
 class Training(Section):
     """Optimiser settings shared by every training: AdamW, linear or cosine decay after ``warmup_ratio``."""
 
@@ -121,6 +133,8 @@ class Training(Section):
     """Tokens of an example; longer ones are left out and counted."""
     max_left_out: Fraction
     """The stage fails where a greater share of the examples is longer."""
+    lora: Lora | None = None
+    """Null: all weights learn. A policy's alone; its best rate is some ten times higher."""
 
 
 class Architecture(Section):
@@ -331,6 +345,12 @@ class TrainPpm(Section):
     """Factor of the difference of two scores in the loss."""
     control: Fraction
     """Share of the nodes that a second PPM is trained on, with shuffled labels: it must stay at chance."""
+
+    @model_validator(mode="after")
+    def _learns_whole(self) -> TrainPpm:
+        if self.training.lora is not None:
+            raise ValueError("lora is for policies: a PPM's head and layers on top are new, and learn as they are")
+        return self
 
 
 class Evaluate(Section):

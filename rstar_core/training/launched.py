@@ -24,6 +24,7 @@ from rstar_core.io import read_json, write_json
 from rstar_core.machine.parent_death import asked_to_end_with_parent, die_with_parent
 from rstar_core.machine.variables import TRAINER
 from rstar_core.training.checkpoints import FinishedTraining, train_on
+from rstar_core.training.lora import adapted
 from rstar_core.training.trainers import Plan, trainer_of
 
 LOG = Path("run/trainer.log")
@@ -50,7 +51,8 @@ def fit(model: Any, tokenizer: Any, rows: Any, plan: Plan) -> FinishedTraining:
 def _fit(model: Any, tokenizer: Any, rows: Any, plan: Plan) -> FinishedTraining:
     launcher = TRAINER.get()
     if not launcher:
-        return train_on(trainer_of(model, tokenizer, rows, plan), plan.scratch)
+        with adapted(model, plan.training.lora, plan.seed):
+            return train_on(trainer_of(model, tokenizer, rows, plan), plan.scratch)
     trained = plan.scratch / _TRAINED
     if not (trained / _DONE).exists():
         _hand_over(model, tokenizer, rows, plan)
@@ -143,8 +145,9 @@ def _train(scratch: Path) -> None:
     model = _read_model(folder, plan)
     for name in said["frozen"]:
         model.get_parameter(name).requires_grad_(False)
-    trainer = trainer_of(model, load_tokenizer(folder), load_from_disk(str(folder / "rows")), plan)
-    run = train_on(trainer, scratch)
+    with adapted(model, plan.training.lora, plan.seed):
+        trainer = trainer_of(model, load_tokenizer(folder), load_from_disk(str(folder / "rows")), plan)
+        run = train_on(trainer, scratch)
     trainer.save_model(str(scratch / _TRAINED))  # by all, for each may hold a part of it
     if trainer.is_world_process_zero():
         write_json(scratch / _TRAINED / _DONE, json.loads(json.dumps(asdict(run))))

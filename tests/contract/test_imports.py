@@ -50,6 +50,7 @@ HOMES = {
     "torch": MODELS,
     "transformers": (*MODELS, "rstar_core.progress"),  # progress makes a callback for their trainers
     "trl": ("rstar_core.training",),
+    "peft": ("rstar_core.training",),
     "mlflow": ("tasks.runner.tracking", "flows.guarded"),  # the second puts a guard before its server
     "prefect": ("flows",),
     "ray": ("tasks.runner.cluster",),
