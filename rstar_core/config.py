@@ -110,7 +110,7 @@ class Lora(Section):
 
     rank: Positive
     """Inner dimension of an adapter."""
-    alpha: Annotated[float, Field(gt=0)]
+    alpha: Positive
     """What an adapter adds is scaled by `alpha` / `rank`."""
 
 

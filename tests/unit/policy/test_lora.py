@@ -17,7 +17,7 @@ from rstar_core.training.sft import TrainingReport, train_policy
 from tests.unit.policy.tiny import ARCHITECTURE, EXAMPLES, TRAINING
 
 RANK = 2
-LORA = TRAINING.model_copy(update={"lora": Lora(rank=RANK, alpha=16.0), "epochs": 8.0, "learning_rate": 5e-3})
+LORA = TRAINING.model_copy(update={"lora": Lora(rank=RANK, alpha=16), "epochs": 8.0, "learning_rate": 5e-3})
 
 
 def train(tokenizer: Any, scratch: Path, training: Training = LORA) -> tuple[Any, TrainingReport]:
