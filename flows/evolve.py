@@ -6,7 +6,7 @@ import argparse
 import atexit
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from rstar_core.config import Params, load_params
 from rstar_core.errors import UserError
 from rstar_core.io import read_json
 from rstar_core.machine import variables
-from tasks.runner.lock import read_lock
+from tasks.runner.lock import LOCK
 from tasks.runner.profiles import use
 from tasks.runner.signals import end_in_time, say_ended
 from tasks.runner.timings import FIRST_ROUND, read_timings
@@ -68,23 +68,27 @@ def nothing_is_left(round_id: str | None, params: Params) -> bool:
     Raises:
         UserError: all rounds were asked for, and the gate of one is shut.
     """
-    if os.environ.get("PREFECT_API_URL") or not read_lock():
+    if os.environ.get("PREFECT_API_URL") or not LOCK.exists():
         return False
     from flows.finished import is_finished
 
-    stages_of = stages_by_round(round_id, list(params.rounds))
-    if not is_finished([stage for its in stages_of.values() for stage in its]):
+    if not is_finished(lambda: all_of(stages_by_round(round_id, params))):
         return False
-    for its in () if round_id else stages_of.values():
+    for its in () if round_id else stages_by_round(None, params).values():
         stop_at_gate(read_json(its[-1].output("summary.json"))["rounds"], params.gate, params.rounds)
     return True
 
 
-def stages_by_round(round_id: str | None, rounds: Sequence[str]) -> dict[str, list[Stage]]:
+def stages_by_round(round_id: str | None, params: Params) -> dict[str, list[Stage]]:
     """What the round needs, as its own; or the stages of all rounds."""
     from flows.graph import closure, plan
 
+    rounds = list(params.rounds)
     return {round_id: closure(round_id, rounds)} if round_id else plan(rounds)
+
+
+def all_of(stages_of: Mapping[str, Sequence[Stage]]) -> list[Stage]:
+    return [stage for its in stages_of.values() for stage in its]
 
 
 def run_flow(arguments: argparse.Namespace) -> Any:
@@ -137,7 +141,7 @@ def dry_run(round_id: str | None, params: Params) -> str:
     from flows.schedule import num_at_once
     from flows.times import outlook_by_stage
 
-    stages = [one for its in stages_by_round(round_id, list(params.rounds)).values() for one in its]
+    stages = all_of(stages_by_round(round_id, params))
     return outlook_by_stage(stages, unchanged(stages), num_at_once(params.engine))
 
 

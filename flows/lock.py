@@ -16,6 +16,17 @@ LOCK = Path("run/evolve.lock")  # while it is held: the process and the flow run
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """As ``workspace_lock``, for who starts no flow run and knows no Prefect: what a dead one has left stays.
+
+    Raises:
+        UserError: an evolution runs here.
+    """
+    with _locked():
+        yield
+
+
+@contextmanager
 def workspace_lock(flow_run_id: str | None = None) -> Iterator[None]:
     """One evolution per folder: DVC allows one writer, and this says so before anything starts.
 

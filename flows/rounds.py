@@ -133,7 +133,8 @@ def run_rounds(
             future: PrefectFuture[Any] = task_for(stage).submit(stage.name, its, place[stage.name], children)
             return future
 
-        later(catch_up, kept)
+        if kept:
+            later(catch_up, kept)
         waiting = [stage for stage in stages if stage.name not in kept]
         before = ((stage, keep(stage)) for stage in stages if stage.name in kept)
         for stage, state in chain(before, as_they_end(waiting, at_once, start)):

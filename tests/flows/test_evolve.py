@@ -18,7 +18,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
-from prefect.states import Running
+from prefect.states import Completed, Running
 from prefect.utilities.callables import parameter_schema
 
 from flows.dvc_process import run_dvc
@@ -267,6 +267,21 @@ def test_where_nothing_is_left_to_run_prefect_is_not_asked(
     said = capsys.readouterr()
     assert said.err.splitlines()[0] == "6 stages, all of them up to date" and "| table |" in said.out
     assert any((project.root / "remote").rglob("*")), "what the remote lacked was pushed"
+
+
+@pytest.mark.parametrize("left", ["a torn lock", "a killed flow run"])
+def test_what_a_kill_has_left_is_no_hindrance(project: Project, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    evolve()
+    monkeypatch.setattr("flows.lock.end_dead", lambda flow_run_id: pytest.fail("Prefect is not there"))
+    text = Path("dvc.lock").read_text()
+    if left == "a torn lock":
+        Path("dvc.lock").write_text(text[: text.index("  report@r2") + 20])
+        monkeypatch.setattr("flows.evolve.connection", nullcontext)
+        monkeypatch.setattr("flows.evolve.run_flow", lambda arguments: Completed())
+    else:
+        LOCK.write_text(json.dumps({"pid": 1, "flow_run_id": STRANGER}))
+    assert main([]) == 0
+    assert (text in Path("dvc.lock").read_text()) is (left != "a torn lock")
 
 
 def test_where_nothing_is_left_to_run_the_gates_are_asked_all_the_same(
