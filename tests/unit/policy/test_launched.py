@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from rstar_core.config import Training, TrainPpm
+from rstar_core.config import Lora, Training, TrainPpm
 from rstar_core.errors import UserError
 from rstar_core.policy.folder import save_policy
 from rstar_core.policy.model import new_model
@@ -55,6 +55,10 @@ def policy(tokenizer: Any, scratch: Path, training: Training = UNEVEN) -> Any:
     return model, train_policy(model, tokenizer, examples, training, 1, scratch)
 
 
+def adapters(tokenizer: Any, scratch: Path) -> Any:
+    return policy(tokenizer, scratch, UNEVEN.model_copy(update={"lora": Lora(rank=2, alpha=16), "learning_rate": 5e-3}))
+
+
 def nodes(tokenizer: Any) -> list[EncodedNode]:
     def node(number: int) -> EncodedNode:
         start = tuple(encode_example(tokenizer, EXAMPLES[number].question, ())["input_ids"])
@@ -74,7 +78,7 @@ def assert_alike(one: Any, other: Any) -> None:
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5), name
 
 
-@pytest.mark.parametrize("train", [policy, ppm])
+@pytest.mark.parametrize("train", [policy, ppm, adapters])
 def test_a_batch_in_passes_gives_the_same_weights(
     train: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
