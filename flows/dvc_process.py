@@ -99,10 +99,10 @@ def reason(lines: Sequence[str]) -> str | None:
     return next((line for line in lines if line.startswith("ERROR: ")), None)
 
 
-def push(environment: Mapping[str, str], children: Children | None = None) -> str | None:
+def push(environment: Mapping[str, str]) -> str | None:
     """Copy all results to DVC's default remote; where it is away, one line that says so: the next run sends them."""
     lines: list[str] = []
-    if not run_dvc(["--wait-for-lock", "push"], environment, lines.append, children):
+    if not run_dvc(["--wait-for-lock", "push"], environment, lines.append):
         return None
     why = (reason(lines) or "failed").removeprefix("ERROR: ")
     return f"push: {why}; results are safe here, and the next run or `dvc push` sends them"

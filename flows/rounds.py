@@ -144,19 +144,19 @@ def run_rounds(
             if did_run:
                 later(log_recorded, stage.name)
             if its.end(stage, did_run):
-                end_round(its, its is rounds[-1], later, environment, children)
+                end_round(its, its is rounds[-1], later, environment)
                 judge(its.output("summary.json")["rounds"])
     settle(place)
 
 
-def end_round(its: Round, is_last: bool, later: Callable[..., None], *sending: Any) -> None:
-    """Show the round's table, and put its results where they are to be kept (``send``)."""
+def end_round(its: Round, is_last: bool, later: Callable[..., None], environment: Mapping[str, str]) -> None:
+    """Show the round's table, and put its results where they are to be kept."""
     create_markdown_artifact(key=f"summary-{its.round_id}", markdown=its.output("summary.md"))
     if its.did_run:
         show(its.output("summary.json")["rounds"])
         later(put_on_store, its.round_id)
     if its.did_run or is_last:  # where nothing ran: the remote may have been away before
-        later(send, *sending)
+        later(send, environment)
     later(close, its, "FINISHED")
 
 
@@ -166,9 +166,9 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         get_run_logger().info(line)
 
 
-def send(environment: Mapping[str, str], children: Children) -> None:
-    """Push; a remote that is away costs a warning, not the round."""
-    if complaint := push(environment, children):
+def send(environment: Mapping[str, str]) -> None:
+    """Push; a remote that is away costs a warning, not the round. What a fault ends, it leaves at work."""
+    if complaint := push(environment):
         get_run_logger().warning(complaint)
 
 

@@ -142,13 +142,16 @@ def test_a_fall_beyond_the_gate_stops_the_evolution_and_the_table_is_there(
     project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     project.set_accuracy(r0=0.6, r1=0.54, r2=0.7)
+    train = project.root / "train.sh"
+    train.write_text(f"if test $1 = r2; then exec sleep 300; fi; {train.read_text()}")
     with said_by_flow(caplog) as said:
         state = evolve(return_state=True)
     ended = task_runs(state)
-    ended.pop("train@r2", None)  # it may have begun, and even ended, before r1's table was there
+    assert ended.pop("train@r2", "Cancelled") == "Cancelled", "what may have been begun for the next round is ended"
     assert list(ended) == ONE_ROUND
     assert "gate of r1" in state.message and "0.600 to 0.540" in state.message
-    assert "6 stages, 0 of them up to date" in said
+    assert "6 stages, 0 of them up to date" in said and not any("push" in line for line in said)
+    assert any((project.root / "remote").rglob("*")), "what there is was pushed"
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in said if line.startswith("| r")]
     assert [row[:3] for row in table] == [["round", "coverage", "greedy"], ["r0", "–", "60.0 %"], ["r1", "–", "54.0 %"]]
 
