@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, wraps
+from math import ceil
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -43,6 +44,7 @@ _telling = threading.Lock()
 
 MODELS = {"policy": "rstar-policy", "ppm": "rstar-ppm"}  # output flag -> registered model
 SHOWN = {".md", ".png", ".json", ".html", ".csv"}
+MAX_POINTS = 200  # of a curve
 VIEW = "rounds"  # the name of our link to the runs
 COLUMNS = ("coverage", "policy_pass@1", "system@n", "pass@n", "ppm_accuracy", "num_pairs")
 NOTE = "mlflow.note.content"  # what MLflow shows as a description
@@ -425,11 +427,16 @@ def _end_of_interval(found: re.Match[str]) -> str:
 
 
 def curve_points(path: Path) -> Iterator[tuple[str, float, int]]:
-    """(column, value, step) of a CSV file with a column ``step``; empty cells are left out."""
+    """(column, value, step) of a CSV file with a column ``step``; empty cells are left out.
+
+    Of a long curve every n-th row and the last, ``MAX_POINTS`` at most: a store of many runs is to stay quick.
+    """
     with path.open(encoding="utf-8", newline="") as handle:
-        for row in csv.DictReader(handle):
-            step = int(float(row.pop("step")))
-            yield from ((name, float(value), step) for name, value in row.items() if value)
+        rows = list(csv.DictReader(handle))
+    every = max(1, ceil(len(rows) / (MAX_POINTS - 1)))
+    for row in [*rows[: len(rows) - 1 : every], *rows[-1:]]:
+        step = int(float(row.pop("step")))
+        yield from ((name, float(value), step) for name, value in row.items() if value)
 
 
 def summary_metrics(row: dict[str, Any], step: int) -> Iterator[tuple[str, float, int]]:

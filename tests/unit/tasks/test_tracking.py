@@ -23,6 +23,7 @@ from tasks.runner.tracking import (
     StageRun,
     best_round,
     close_round,
+    curve_points,
     log_stage,
     metric_name,
     open_round,
@@ -202,3 +203,11 @@ def test_names_are_in_mlflows_alphabet() -> None:
 def test_the_best_round_goes_by_system_2_where_it_was_measured() -> None:
     rows = [*ROWS, {"round_id": "r2", "policy_pass@1": {"all": 0.9}, "system@N": {"all": 0.65}}]
     assert best_round(rows) == "r1"
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 199, 200, 201, 1000])
+def test_a_long_curve_is_thinned_and_keeps_its_ends(tmp_path: Path, number: int) -> None:
+    (tmp_path / "curve.csv").write_text("step,loss\n" + "".join(f"{step},{step}.5\n" for step in range(number)))
+    points = list(curve_points(tmp_path / "curve.csv"))
+    assert len(points) == number if number < 200 else 100 <= len(points) <= 200
+    assert points[:1] == [("loss", 0.5, 0)][:number] and points[-1:] == [("loss", number - 0.5, number - 1)][:number]
