@@ -28,9 +28,7 @@ def bars() -> Iterator[None]:
     from prefect.logging.handlers import PrefectConsoleHandler
     from rich.theme import Theme
 
-    handler = next(
-        (one for one in logging.getLogger("prefect").handlers if isinstance(one, PrefectConsoleHandler)), None
-    )
+    handler = next((one for one in logging.getLogger().handlers if isinstance(one, PrefectConsoleHandler)), None)
     if handler is None or not handler.console.is_terminal or handler.console.is_dumb_terminal:
         yield
         return

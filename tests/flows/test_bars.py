@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 from rich.console import Console
 
@@ -37,3 +43,41 @@ def test_progress_moves_a_bar_and_leaves_the_log_to_what_has_happened() -> None:
     assert (shown["stages"].completed, shown["stages"].total) == (3, 9)
     assert (shown["bootstrap"].completed, shown["bootstrap"].total) == (5, 50)
     assert shown["bootstrap"].fields["note"] == "SFT: 9.0 steps/s, ETA 5 s, loss 0.500"
+
+
+ON_A_TERMINAL = """
+import logging, prefect, time
+from flows.bars import bars
+say = lambda line: logging.getLogger().warning(line, extra={"task_run_name": "bootstrap"})
+with bars():
+    say("stage 2 of 9")
+    say("SFT: 5/50 (10 %), 9.0 steps/s, ETA 5 s")
+    time.sleep(1)
+    say("bootstrap: 240 examples; 9 s")
+"""
+
+
+def test_prefects_own_console_shows_them_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    environment = {
+        **os.environ,
+        "TERM": "xterm",
+        "COLUMNS": "120",
+        "LINES": "30",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "0",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL], stderr=theirs, env=environment, cwd=Path(__file__).parents[2]
+    ):
+        os.close(theirs)
+        shown = b""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+    os.close(ours)
+    text = shown.decode()
+    assert "5/50" in text and "SFT: 9.0 steps/s, ETA 5 s" in text
+    assert "stage 2 of 9" in text and "240 examples" in text and "(10 %)" not in text
