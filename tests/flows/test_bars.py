@@ -46,7 +46,8 @@ def test_progress_moves_a_bar_and_leaves_the_log_to_what_has_happened() -> None:
 
 
 ON_A_TERMINAL = """
-import logging, prefect, time
+import logging, time
+from flows.rounds import evolve  # which has Prefect set its logging up
 from flows.bars import bars
 say = lambda line: logging.getLogger().warning(line, extra={"task_run_name": "bootstrap"})
 with bars():
