@@ -134,7 +134,7 @@ class Training(Section):
     max_left_out: Fraction
     """The stage fails where a greater share of the examples is longer."""
     lora: Lora | None = None
-    """Null: all weights learn. A policy's alone; its best rate is some ten times higher."""
+    """Null: all weights learn. For policies alone."""
 
 
 class Architecture(Section):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rstar_core.answers.equivalence import GRADER_VERSION
 from rstar_core.config import FileSource, Ingest, Source, Split
-from rstar_core.io import write_demonstrations, write_json, write_problems, write_true_states
+from rstar_core.io import write_demonstrations, write_json, write_lines, write_problems, write_true_states
 from rstar_core.journal import open_journal
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.problems.filters import Duplicate, Entry, Rejection, make_disjoint, near_copies
@@ -129,8 +129,7 @@ def _counts(kept: Mapping[Split, Sequence[Entry]], duplicates: Sequence[Duplicat
 
 
 def _write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
-    with publish(path, "w") as handle:
-        handle.writelines(f"{json.dumps(asdict(rejection))}\n" for rejection in rejections)
+    write_lines(path, map(asdict, rejections))
     for rejection in rejections[:_NUM_SHOWN]:
         print(rejection, file=sys.stderr)
     if len(rejections) > _NUM_SHOWN:

@@ -24,7 +24,7 @@ ROUND_PAGE = "round.html"
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where a round's results lie, and its problems: of the first of two rounds, not all of them are there."""
+    """Where a round's results and its problems lie. Of a round that has not ended, some are not there yet."""
 
     problems: Path
     benchmark: Path
