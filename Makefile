@@ -73,5 +73,5 @@ $(SERVING):
 test-vllm: $(INSTALLED) $(SERVING) ## the vLLM tests, against real servers on this machine (minutes)
 	$(TESTS) -q --timeout 900 -o session_timeout=0 tests/vllm
 
-clean: ## remove every result, cache and log here; .venv and .dvc-remote stay
+clean: ## remove every result, cache and log here; .venv and dvc.lock stay
 	rm -rf artifacts journal run mlruns mlflow.db .dvc/cache .dvc/tmp

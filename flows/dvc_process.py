@@ -25,6 +25,7 @@ CHATTER = (  # DVC's standing advice about git and pushing
     "> exec python -m tasks ",  # hundreds of characters, all of them in dvc.yaml
     "Running stage ",
 )
+NO_REMOTE = "no remote specified"
 EMPTY = re.compile(r"^WARNING: '.*' is empty\.$")  # no rejected rows, no pairs: that is as it may be
 
 
@@ -100,9 +101,14 @@ def reason(lines: Sequence[str]) -> str | None:
 
 
 def push(environment: Mapping[str, str]) -> str | None:
-    """Copy all results to DVC's default remote; where it is away, one line that says so: the next run sends them."""
+    """Copy all results to DVC's default remote, if there is one.
+
+    Where it is away, one line that says so: the next run sends them.
+    """
     lines: list[str] = []
     if not run_dvc(["--wait-for-lock", "push"], environment, lines.append):
         return None
     why = (reason(lines) or "failed").removeprefix("ERROR: ")
+    if NO_REMOTE in why:
+        return None
     return f"push: {why}; results are safe here, and the next run or `dvc push` sends them"

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +27,7 @@ from rstar_core.evaluation.methods import GREEDY
 from rstar_core.evaluation.solving import Found, Growing, Solver, answers, open_solver
 from rstar_core.machine import variables
 from rstar_core.machine.ports import HOST, is_free
+from rstar_core.policy.folder import prompt_counter
 from rstar_core.types import Question
 from tasks.commands.parsers import positive
 from tasks.commands.solve import MAX_CHARS, asked_for, round_called, steps_of
@@ -69,10 +70,12 @@ class Refused(Exception):
 
 
 class Served(NamedTuple):
-    """The solver, and by the name of a model the place of its method in ``Solver.methods``."""
+    """The solver, by the name of a model the place of its method in ``Solver.methods``, and what counts a
+    prompt's tokens."""
 
     solver: Solver
     models: dict[str, int]
+    count_prompt: Callable[[Question], int | None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,7 +119,7 @@ def create_app(round_id: str, params: Params, seconds: float) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_solver(ARTIFACTS / round_id, params) as solver:
-            served.append(Served(solver, names(round_id, solver)))
+            served.append(Served(solver, names(round_id, solver), prompt_counter(ARTIFACTS / round_id / "policy")))
             yield
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -188,9 +191,16 @@ async def completion(served: Served, asking: Asking) -> dict[str, Any]:
         "created": int(time.time()),
         "model": asking.model,
         "choices": [{"index": 0, "finish_reason": "stop", "logprobs": None, "message": message(found)}],
-        "usage": {"prompt_tokens": 0, "completion_tokens": found.num_tokens, "total_tokens": found.num_tokens},
+        "usage": usage(served.count_prompt(question), found.num_tokens),
         "rstar": details(found),
     }
+
+
+def usage(num_read: int | None, num_written: int) -> dict[str, int] | None:
+    """The question counts once, however many samples continue it; nothing where nobody here can count it."""
+    if num_read is None:
+        return None
+    return {"prompt_tokens": num_read, "completion_tokens": num_written, "total_tokens": num_read + num_written}
 
 
 def message(found: Found) -> dict[str, Any]:

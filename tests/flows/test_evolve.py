@@ -138,6 +138,16 @@ def test_a_remote_that_is_away_costs_a_warning_and_the_next_run_pushes(
     assert (project.root / "out/r1/model").read_text() == "r1\n", "the remote has them now"
 
 
+def test_without_a_remote_nothing_is_pushed_and_nothing_said(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", "config", "--unset", "core.remote"], check=True)
+    with said_by_flow(caplog):
+        assert evolve_round("r1", return_state=True).is_completed()
+    assert not [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert not any((project.root / "remote").rglob("*"))
+
+
 def test_a_fall_beyond_the_gate_stops_the_evolution_and_the_table_is_there(
     project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:

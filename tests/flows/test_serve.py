@@ -16,6 +16,7 @@ from flows import serve
 from flows.guarded import Guard
 from flows.serve import create_app, main
 from rstar_core.config import load_params
+from rstar_core.policy.tokenizer import train_tokenizer
 from tasks.__main__ import main as tasks
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for name in ("policy", "ppm"):
         (tmp_path / "artifacts/r1" / name).mkdir(parents=True)
+    train_tokenizer(QUESTIONS, 300, 512).save_pretrained(tmp_path / "artifacts/r1/policy")
     return tmp_path
 
 
@@ -54,7 +56,15 @@ def test_it_answers_what_solve_answers(client: TestClient, capsys: pytest.Captur
             (choice,) = told["choices"]
             assert choice["message"]["content"] == f"\\boxed{{{solved[way]['answer']}}}"
             assert told["rstar"]["steps"] == solved[way]["steps"] and choice["finish_reason"] == "stop"
-            assert told["usage"]["completion_tokens"] == solved[way]["num_tokens"] > 0
+            usage = told["usage"]
+            assert usage["completion_tokens"] == solved[way]["num_tokens"] > 0
+            assert usage["total_tokens"] - usage["completion_tokens"] == usage["prompt_tokens"] > 0
+
+
+def test_a_prompt_that_nobody_here_can_count_is_not_called_empty(folder: Path) -> None:
+    (folder / "artifacts/r1/policy/tokenizer.json").unlink()
+    with TestClient(Guard(create_app("r1", load_params(), 60)), base_url="http://127.0.0.1:8600") as client:
+        assert ask(client, QUESTIONS[0]).json()["usage"] is None
 
 
 def test_content_may_come_in_parts(client: TestClient) -> None:
