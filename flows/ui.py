@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -14,12 +13,12 @@ from pathlib import Path
 
 from flows.guarded import CLIENT_VARIABLE, password
 from flows.servers import log_of, prefect_server, process, server
+from flows.worker import COMMAND, deploy
 from rstar_core.errors import UserError
 from rstar_core.machine import variables
 from rstar_core.machine.ports import HOST, is_free
 from tasks.runner.tracking import page_of_runs
 
-POOL = "rstar"
 PORTS = (variables.PREFECT_PORT, variables.MLFLOW_PORT)
 
 
@@ -59,8 +58,7 @@ def serve() -> None:
         children["mlflow"] = running.enter_context(mlflow(mlflow_port))
         put_right_at(api, auth)
         deploy(environment)
-        worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
-        children["worker"] = running.enter_context(process("worker", worker, environment))
+        children["worker"] = running.enter_context(process("worker", COMMAND, environment))
         print(welcome(api, auth, f"{mlflow_url}/{page_of_runs()}"), flush=True)
         watch(children)
 
@@ -92,19 +90,6 @@ def put_right_at(api: str, auth: str) -> None:
 
     with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: auth}):
         put_right()
-
-
-def deploy(environment: dict[str, str]) -> None:
-    """Create the work pool, one run at a time, and the deployments. Doing it again changes nothing."""
-    for arguments in (
-        ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
-        ["work-pool", "set-concurrency-limit", POOL, "1"],
-        ["--no-prompt", "deploy", "--prefect-file", "infra/prefect.yaml", "--all"],
-    ):
-        command = [sys.executable, "-m", "prefect", *arguments]
-        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
-        if done.returncode:
-            raise UserError(f"prefect {' '.join(arguments)}: {' '.join((done.stderr or done.stdout).split())}")
 
 
 def welcome(api: str, auth: str, mlflow_page: str) -> str:

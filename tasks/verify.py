@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from rstar_core.config import SandboxLimits, Verify
 from rstar_core.curation.claims import Kind
 from rstar_core.curation.ledger import entry
 from rstar_core.curation.order import by_problem
-from rstar_core.curation.second_look import Looked, believed, look_again, whole_programs
+from rstar_core.curation.second_look import Looked, Looker, believed, look_again, open_looker, whole_programs
 from rstar_core.curation.suspects import Suspect, ranked
 from rstar_core.errors import UserError
 from rstar_core.io import (
@@ -31,11 +31,13 @@ from rstar_core.io import (
 )
 from rstar_core.journal import open_journal
 from rstar_core.journal.key import journal_key
+from rstar_core.machine.variables import RAY_ADDRESS
 from rstar_core.metrics import share_by_level
 from rstar_core.reports.verification import report, samples
 from rstar_core.shards import stream_trees
 from rstar_core.store.publishing import publish_folder
 from rstar_core.types import LedgerEntry
+from tasks.runner.looking import on_nodes
 
 
 def verify(
@@ -64,13 +66,12 @@ def verify(
         raise UserError(f"{problems}: no training problems; add a source with split 'train' to ingest.sources")
     by_id = {problem.id: problem for problem in its_problems}
     grown = by_problem(its_problems, stream_trees(trees), lambda tree: tree.problem_id, "trees")
-    limits = whole_programs(sandbox, verify)
     params = {"sandbox": sandbox, "verify": verify, "GRADER_VERSION": GRADER_VERSION}
     with closing(open_journal(journal_key("verify", round_id, (problems, trees), params))) as journal:
         started = time.monotonic()
         with publish_folder(trajectories) as folder:
-            looks = look_again(f"verify {round_id}", len(its_problems), grown, limits, verify, journal)
-            total = asyncio.run(_write(looks, folder))
+            look = partial(look_again, f"verify {round_id}", len(its_problems), grown, verify, journal=journal)
+            total = asyncio.run(_looked(look, whole_programs(sandbox, verify), verify, folder))
             seconds = time.monotonic() - started
             suspects = ranked([one for one in total.voted if one.problem_id not in total.solved])
             counts = _counts(total, suspects)
@@ -98,6 +99,17 @@ class _Total:
     solved: set[str] = field(default_factory=set)
     voted: list[Suspect] = field(default_factory=list)
     level: str = ""
+
+
+async def _looked(
+    look: Callable[..., AsyncIterator[Looked]], limits: SandboxLimits, section: Verify, folder: Path
+) -> _Total:
+    """Look on the nodes of a cluster, if one is named, or here."""
+    opened: AbstractAsyncContextManager[Looker] = (
+        on_nodes(limits, section) if RAY_ADDRESS.get() else open_looker(limits, section)
+    )
+    async with opened as looker:
+        return await _write(look(looker=looker), folder)
 
 
 async def _write(looks: AsyncIterator[Looked], folder: Path) -> _Total:

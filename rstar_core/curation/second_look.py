@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from rstar_core.answers.classes import answer_classes
 from rstar_core.answers.equivalence import Grader, Rule, Ruling, Verdict, cheap_ruling, ruling_from_row
@@ -48,35 +49,8 @@ class Looked:
     level: str
 
 
-async def look_again(
-    what: str,
-    num_problems: int,
-    grown: Iterable[tuple[Problem, Sequence[SearchTree]]],
-    limits: SandboxLimits,
-    section: Verify,
-    journal: Journal,
-) -> AsyncIterator[Looked]:
-    """Every problem in turn, with ``grown`` its trees. ``journal`` keeps what was found, by shards of problems; no more
-    than a shard's trees are in memory.
-    """
-    progress = Progress(what, num_problems, "problems")
-    async with open_sandbox(limits) as box, GraderSandbox() as graders:
-        look = _SecondLook(box, limits, Grader(graders), section.second_opinions)
-
-        async def work(shard: Sequence[_Claimed]) -> list[dict[str, Any]]:
-            return await asyncio.gather(*(look.record(one) for one in shard))
-
-        its_claims = (_claimed(problem, trees, section) for problem, trees in grown)
-        async for one, row in by_shard(journal, its_claims, NUM_PER_SHARD, work):
-            found = zip(one.chosen, row["findings"], strict=True)
-            findings = [finding_from_row(claim, its) for claim, its in found]
-            voted = Suspect(**row["voted"]) if row["voted"] else None
-            yield Looked(one.problem, findings, one.answerless, voted, box.level)
-            progress.advance()
-
-
 @dataclass(frozen=True, slots=True)
-class _Claimed:
+class Claimed:
     """What the searches for one problem say themselves; ``chosen`` are the claims that get a second look."""
 
     problem: Problem
@@ -85,10 +59,59 @@ class _Claimed:
     answerless: list[Finding]
 
 
-def _claimed(problem: Problem, trees: Sequence[SearchTree], section: Verify) -> _Claimed:
+class Looker(Protocol):
+    """Who looks: this machine, or the nodes of a cluster."""
+
+    @property
+    def level(self) -> str:
+        """See ``Sandbox.level``."""
+        ...
+
+    @property
+    def num_at_once(self) -> int:
+        """Shards of problems that keep it busy."""
+        ...
+
+    async def look(self, shard: Sequence[Claimed]) -> list[dict[str, Any]]:
+        """For each problem the findings on the chosen claims and, where none is right, what all claims vote for, as
+        plain JSON.
+        """
+        ...
+
+
+async def look_again(
+    what: str,
+    num_problems: int,
+    grown: Iterable[tuple[Problem, Sequence[SearchTree]]],
+    section: Verify,
+    looker: Looker,
+    journal: Journal,
+) -> AsyncIterator[Looked]:
+    """Every problem in turn, with ``grown`` its trees. ``journal`` keeps what was found, by shards of problems; no more
+    trees are in memory than those that the looker is at.
+    """
+    progress = Progress(what, num_problems, "problems")
+    its_claims = (_claimed(problem, trees, section) for problem, trees in grown)
+    rows = by_shard(journal, its_claims, NUM_PER_SHARD, looker.look, lambda: looker.num_at_once)
+    async for one, row in rows:
+        found = zip(one.chosen, row["findings"], strict=True)
+        findings = [finding_from_row(claim, its) for claim, its in found]
+        voted = Suspect(**row["voted"]) if row["voted"] else None
+        yield Looked(one.problem, findings, one.answerless, voted, looker.level)
+        progress.advance()
+
+
+@asynccontextmanager
+async def open_looker(limits: SandboxLimits, section: Verify) -> AsyncIterator[SecondLook]:
+    """This machine's looker; programs have ``limits``."""
+    async with open_sandbox(limits) as box, GraderSandbox() as graders:
+        yield SecondLook(box, limits, Grader(graders), section.second_opinions)
+
+
+def _claimed(problem: Problem, trees: Sequence[SearchTree], section: Verify) -> Claimed:
     claims = claims_of(trees)
     chosen = select_claims(claims, section.max_trajectories_per_problem)
-    return _Claimed(problem, claims, chosen, without_answer(trees))
+    return Claimed(problem, claims, chosen, without_answer(trees))
 
 
 def row_from_finding(finding: Finding) -> dict[str, Any]:
@@ -110,14 +133,24 @@ def finding_from_row(claim: Claim, row: Mapping[str, Any]) -> Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _SecondLook:
+class SecondLook:
+    """A sandbox and a grader; it implements ``Looker``."""
+
     sandbox: Sandbox
     limits: SandboxLimits
     grader: Grader
     second_opinions: float
 
-    async def record(self, one: _Claimed) -> dict[str, Any]:
-        """The findings on the chosen claims and, where none is right, what all claims vote for, as plain JSON."""
+    num_at_once: ClassVar[int] = 1  # a shard's programs fill the sandbox
+
+    @property
+    def level(self) -> str:
+        return self.sandbox.level
+
+    async def look(self, shard: Sequence[Claimed]) -> list[dict[str, Any]]:
+        return await asyncio.gather(*(self._record(one) for one in shard))
+
+    async def _record(self, one: Claimed) -> dict[str, Any]:
         findings = await self.at_problem(one.problem, one.chosen)
         is_solved = any(one.verdict is Verdict.EQUAL for one in findings)
         voted = None if is_solved else asdict(await self.at_votes(one.problem, one.claims))

@@ -23,7 +23,8 @@ from rstar_core.store.objects import create_object, exclusive_store
 
 BEAT_SECONDS = 20.0
 DEAD_AFTER_SECONDS = 90.0
-_REFRESH_SECONDS = 5.0  # a listing is a request for each 1,000 records
+_REFRESH_SECONDS = 5.0
+_LISTING_SHARE = 0.1  # of a worker's time at most: a listing is a request for each 1,000 records
 
 
 class BucketJournal:
@@ -36,7 +37,8 @@ class BucketJournal:
         self._files, self._root = exclusive_store(place)
         self._own = uuid4().hex
         self._records: set[str] = set()
-        self._listed_at = 0.0
+        self._next_listing = 0.0
+        self._listing = threading.Lock()
         with suppress(FileExistsError):
             create_object(self._files, f"{self._root}/key.json", json_bytes(asdict(key)))
         self._beat()
@@ -69,8 +71,7 @@ class BucketJournal:
             yield value
 
     def claim(self, key: str) -> bool:
-        if time.monotonic() - self._listed_at > _REFRESH_SECONDS:
-            self.refresh()
+        self.refresh()
         if key in self:
             return False
         lease = self._lease(key)
@@ -78,13 +79,29 @@ class BucketJournal:
             create_object(self._files, lease, self._own.encode())
         except FileExistsError:
             return self._take_over(lease)
+        return not self._was_made_meanwhile(key, lease)
+
+    def _was_made_meanwhile(self, key: str, lease: str) -> bool:
+        """Whether another worker has made it since the last listing, and let go of its claim."""
+        self._files.invalidate_cache()
+        if not self._files.exists(self._record(_name(key))):
+            return False
+        self._records.add(_name(key))
+        with suppress(FileNotFoundError):
+            self._files.rm_file(lease)
         return True
 
     def refresh(self) -> None:
-        self._files.invalidate_cache()
-        with suppress(FileNotFoundError):
-            self._records |= {path.rpartition("/")[2] for path in self._files.find(f"{self._root}/records")}
-        self._listed_at = time.monotonic()
+        """As often as it is worth: where a listing is slow, the next one is a long way off."""
+        with self._listing:
+            started = time.monotonic()
+            if started < self._next_listing:
+                return
+            self._files.invalidate_cache()
+            with suppress(FileNotFoundError):
+                self._records |= {path.rpartition("/")[2] for path in self._files.find(f"{self._root}/records")}
+            ended = time.monotonic()
+            self._next_listing = ended + max(_REFRESH_SECONDS, (ended - started) / _LISTING_SHARE)
 
     def discard(self) -> None:
         others = [name for name in self._writers() if name != self._own and self._is_alive(name)]

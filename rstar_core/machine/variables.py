@@ -139,6 +139,7 @@ VLLM_PATIENCE_SECONDS = Variable("RSTAR_VLLM_PATIENCE_S", 600, count)
 
 PREFECT_PORT = Variable("RSTAR_PREFECT_PORT", 4200, port)
 MLFLOW_PORT = Variable("RSTAR_MLFLOW_PORT", 5000, port)
+SERVER_NAMES: Variable[tuple[str, ...]] = Variable("RSTAR_SERVER_NAMES", (), listed)
 EXPERIMENT = Variable("RSTAR_EXPERIMENT", "rstar-math", str)
 
 # Set by us, for processes that we start.

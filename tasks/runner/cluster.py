@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster as the workers of one search (``RSTAR_RAY_ADDRESS``).
+"""The nodes of a Ray cluster as the workers of one search, or of a function (``RSTAR_RAY_ADDRESS``).
 
 Each node has its own sandbox and its own engines, with the node's GPUs. What it needs, code, data and models, reaches
 it through Ray; what it makes goes to the journal of this process. For each worker there is one more process here, its
@@ -7,6 +7,7 @@ scribe: it claims and writes in the worker's name, and ends with it, so that the
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
@@ -15,7 +16,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ _LOOK_SECONDS = 1.0  # between looks at nodes, workers and the journal
 _MAX_STARTS = 3  # of workers on one node that end before their work does, then the node is left alone
 _REACH_SECONDS = 10.0
 _PATIENCE_SECONDS = 120.0  # without any node
+_MAX_LOST = 10  # times that a node is lost over the same call
 
 
 def by_nodes(shared: Shared, journal: Journal) -> str:
@@ -138,7 +140,10 @@ class _Crew:
             return {"scheduling_strategy": NodeAffinitySchedulingStrategy(where, soft=False), "num_cpus": 0}
 
         here = self.ray.get_runtime_context().get_node_id()
-        scribe = self.ray.remote(Scribe).options(**on(here)).remote(str(Path.cwd()), self.shared.key())
+        # The journal may lie on a store; nodes, which run what models write, do without its credentials.
+        store = {"env_vars": {name: value for name, value in os.environ.items() if name.startswith("AWS_")}}
+        scribe = self.ray.remote(Scribe).options(**on(here), runtime_env=store)
+        scribe = scribe.remote(str(Path.cwd()), self.shared.key())
         worker = self.ray.remote(Worker).options(**on(node), num_gpus=num_gpus).remote()
         return _Hand(node, worker, scribe, worker.work.remote(self.packed, self.shared, scribe))
 
@@ -155,9 +160,54 @@ class _Crew:
                 self.hands.remove(hand)
                 self.ray.kill(hand.scribe)
             except self.ray.exceptions.RayTaskError as error:
-                cause = error.cause
-                raise (cause if isinstance(cause, UserError) else error) from None
+                raise _cause(error) from None
         return None
+
+
+@contextmanager
+def spread(function: Callable[..., Any]) -> Iterator[Spread]:
+    """Calls of ``function`` by whatever cores of the cluster are free.
+
+    Raises:
+        UserError: there is no Ray, or no cluster.
+    """
+    with _connected() as ray:
+        options = {"num_cpus": 1, "scheduling_strategy": "SPREAD", "max_retries": _MAX_LOST}
+        yield Spread(ray, ray.remote(function).options(**options))
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A function on a cluster. Ray calls it again elsewhere where a node dies, and uses nodes that join."""
+
+    ray: Any
+    function: Any
+
+    @property
+    def num_cores(self) -> int:
+        """Now."""
+        return int(self.ray.cluster_resources().get("CPU", 0))
+
+    async def call(self, *arguments: Any) -> Any:
+        """What the function returns.
+
+        Raises:
+            UserError: what it cannot mend, or there is no node.
+        """
+        asked = asyncio.wrap_future(self.function.remote(*arguments).future())
+        while not asked.done():
+            await asyncio.wait([asked], timeout=_PATIENCE_SECONDS)
+            if not asked.done() and not self.num_cores:
+                raise UserError(f"no node of the Ray cluster for {_PATIENCE_SECONDS:.0f} s")
+        try:
+            return asked.result()
+        except self.ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+
+
+def _cause(error: Any) -> Exception:
+    """Of what broke on a node: what it says to users, or all of it."""
+    return error.cause if isinstance(error.cause, UserError) else error
 
 
 def _line(error: Exception) -> str:

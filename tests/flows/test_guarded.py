@@ -45,6 +45,13 @@ def test_programs_and_our_own_pages_come_in(headers: dict[str, str]) -> None:
     assert status(**headers) == 200
 
 
+def test_other_machines_come_in_by_the_names_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert status(host="prefect:4200") == 403
+    monkeypatch.setenv("RSTAR_SERVER_NAMES", "prefect, rstar.example")
+    assert status(host="prefect:4200") == status(host="rstar.example") == 200
+    assert status(host="prefect:4200", origin="http://evil.example") == status(host="other:4200") == 403
+
+
 @pytest.mark.parametrize(
     "headers",
     [

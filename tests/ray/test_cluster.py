@@ -117,6 +117,21 @@ def test_an_evaluation_has_the_same_answers(searched: Path, tmp_path: Path, clus
     assert (workspace / name).read_bytes() == (searched / name).read_bytes()
 
 
+def test_a_second_look_by_nodes_that_come_and_go_is_that_of_one_machine(
+    searched: Path, tmp_path: Path, cluster: Any
+) -> None:
+    run(searched, "verify")
+    workspace = tmp_path / "cluster"
+    shutil.copytree(searched, workspace, ignore=shutil.ignore_patterns("trajectories", "verify.json", "journal", "log"))
+    node = cluster.add_node(num_cpus=1)
+    look = start(workspace, "verify", RSTAR_RAY_ADDRESS=cluster.address)
+    until(lambda: num_recorded(workspace) > 0, look, workspace)
+    cluster.remove_node(node, allow_graceful=False)
+    cluster.add_node(num_cpus=1)
+    assert look.wait() == 0, said(workspace)
+    assert digest(workspace / "artifacts/r1/trajectories") == digest(searched / "artifacts/r1/trajectories")
+
+
 def test_no_cluster_is_one_line(searched: Path, tmp_path: Path) -> None:
     workspace = before_search(searched, tmp_path / "cluster")
     assert start(workspace, "synthesize", RSTAR_RAY_ADDRESS="127.0.0.1:9").wait() == 2

@@ -74,10 +74,10 @@ class Decoder:
         self._sampling = sampling
         self._store = store
         self._max_batch_tokens = max_batch_tokens
-        self._buffer = KvBuffer(model.config, model.dtype)
+        self._buffer = KvBuffer(model.config, model.dtype, model.device)
         self._members: list[list[_Draw]] = []  # of each live row
         self._longest = 0  # the positions that the longest of them may come to need
-        self._logits = torch.empty(0)
+        self._logits = torch.empty(0, device=model.device)
 
     @property
     def num_live(self) -> int:
@@ -124,8 +124,10 @@ class Decoder:
 
     def _sample(self) -> list[int]:
         """A token for each candidate, row by row."""
-        row_of = torch.tensor([row for row, members in enumerate(self._members) for _ in members])
-        draws = torch.tensor([draw.uniforms[len(draw.tokens)] for members in self._members for draw in members])
+        device = self._model.device
+        row_of = torch.tensor([row for row, members in enumerate(self._members) for _ in members], device=device)
+        uniforms = [draw.uniforms[len(draw.tokens)] for members in self._members for draw in members]
+        draws = torch.tensor(uniforms, device=device)
         tokens, in_doubt = _draw_all(self._logits, row_of, draws, self._sampling)
         if self._exact is not None and bool(in_doubt.any()):
             rows = row_of[in_doubt].unique()
@@ -137,7 +139,7 @@ class Decoder:
 
     def _read_alone(self, draw: _Draw) -> torch.Tensor:
         """The exact model's logits [vocabulary] for the next token of ``draw``."""
-        ids = torch.tensor([[*draw.prompt, *draw.tokens]])
+        ids = torch.tensor([[*draw.prompt, *draw.tokens]], device=self._exact.device)
         hidden = self._exact.base_model(input_ids=ids, use_cache=False).last_hidden_state
         return _logits(self._exact, hidden[0, -1])
 

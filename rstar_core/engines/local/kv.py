@@ -26,12 +26,13 @@ class KvBuffer:
 
     is_compileable = False
 
-    def __init__(self, config: Any, dtype: torch.dtype) -> None:
+    def __init__(self, config: Any, dtype: torch.dtype, device: torch.device) -> None:
+        self._device = device
         shape = (config.num_hidden_layers, 2, 0, config.num_key_value_heads, 0, head_size(config))
-        self._rows = torch.zeros(shape, dtype=dtype)
-        self.lengths = torch.zeros(0, dtype=torch.long)
+        self._rows = torch.zeros(shape, dtype=dtype, device=device)
+        self.lengths = torch.zeros(0, dtype=torch.long, device=device)
         self._writing = slice(0, 0)  # the rows of the forward pass in progress, and the position of each of its tokens
-        self._positions = torch.zeros(0, 0, dtype=torch.long)
+        self._positions = torch.zeros(0, 0, dtype=torch.long, device=device)
         self._reach = 0  # the longest of those rows will be so long
 
     @property
@@ -57,19 +58,20 @@ class KvBuffer:
 
         Shorter pieces are padded on the right; what padding leaves behind is overwritten later and never attended.
         """
-        counts = torch.tensor([len(piece) for piece in pieces])
-        width = int(counts.max())
-        ids = torch.tensor([[*piece, *([0] * (width - len(piece)))] for piece in pieces])
+        counts = torch.tensor([len(piece) for piece in pieces], device=self._device)
+        width = max(map(len, pieces))
+        ids = torch.tensor([[*piece, *([0] * (width - len(piece)))] for piece in pieces], device=self._device)
         self._writing = slice(start, start + len(pieces))
         self._reach = int((self.lengths[self._writing] + counts).max())
-        self._positions = self.lengths[self._writing, None] + torch.arange(width)
+        self._positions = self.lengths[self._writing, None] + torch.arange(width, device=self._device)
         self.reserve(self._writing.stop, int(self._positions.max()) + 1)  # padding is written, too
-        mask = torch.arange(self.get_seq_length())[None, None, None] <= self._positions[:, None, :, None]
+        reach = torch.arange(self.get_seq_length(), device=self._device)
+        mask = reach[None, None, None] <= self._positions[:, None, :, None]
         hidden = backbone(
             input_ids=ids, attention_mask=mask, position_ids=self._positions, past_key_values=self, use_cache=True
         ).last_hidden_state
         self.lengths[self._writing] += counts
-        last: torch.Tensor = hidden[torch.arange(len(pieces)), counts - 1]
+        last: torch.Tensor = hidden[torch.arange(len(pieces), device=self._device), counts - 1]
         return last
 
     def get_seq_length(self, layer: int = 0) -> int:
@@ -78,7 +80,7 @@ class KvBuffer:
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = torch.arange(self._writing.start, self._writing.stop)[:, None]
+        rows = torch.arange(self._writing.start, self._writing.stop, device=self._device)[:, None]
         found = []
         for cache, new in zip(self._rows[layer], (key, value), strict=True):
             cache[rows, :, self._positions] = new.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Policy and PPM in this process, from their folders."""
+"""Policy and PPM in this process, from their folders, on a GPU where torch sees one."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class LocalModels:
         from rstar_core.engines.local.kv import PrefixStore
         from rstar_core.engines.local.reward import LocalReward
 
-        exact = load_ppm(ppm, "float64").eval() if self.exact is not None else None
-        model = load_ppm(ppm, "float32" if exact else self.engine.dtype).eval()
+        exact = _ready(load_ppm(ppm, "float64")) if self.exact is not None else None
+        model = _ready(load_ppm(ppm, "float32" if exact else self.engine.dtype))
         store = PrefixStore(max_store_bytes())
         return LocalReward(model, self.tokenizer, store, max_batch_tokens(model), self.worker, exact)
 
@@ -74,9 +74,15 @@ def load_local(folder: Path, engine: Engine) -> LocalModels:
         raise UserError(f"{folder}: a few-shot policy, which engine '{engine.kind}' can't sample from; use 'vllm'")
     store = PrefixStore(max_store_bytes())
     worker = ThreadPoolExecutor(1, thread_name_prefix="model")
-    exact = load_model(folder, "float64").eval() if engine.dtype == "float64" else None
-    model = load_model(folder, "float32" if exact else engine.dtype).eval()
+    exact = _ready(load_model(folder, "float64")) if engine.dtype == "float64" else None
+    model = _ready(load_model(folder, "float32" if exact else engine.dtype))
     return LocalModels(model, exact, load_tokenizer(folder), store, worker, engine)
+
+
+def _ready(model: Any) -> Any:
+    from rstar_core.policy.model import best_device
+
+    return model.to(best_device()).eval()
 
 
 def load_libraries() -> None:

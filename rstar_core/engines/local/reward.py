@@ -43,7 +43,7 @@ class LocalReward:
         self._store = store
         self._max_batch_tokens = max_batch_tokens
         self._max_length = model.config.max_position_embeddings
-        self._buffer = KvBuffer(model.config, model.dtype)
+        self._buffer = KvBuffer(model.config, model.dtype, model.device)
         self._encode = encoder(tokenizer)
         self._driver = Driver(worker, self._take, self._advance, lambda: False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
+from torch.overrides import TorchFunctionMode
 
 from rstar_core.engines.base import Sampling
 from rstar_core.engines.encoding import Prompt
@@ -78,6 +80,24 @@ def expected(model: Any, sampling: Sampling) -> dict[tuple[Hashable, int], list[
 @pytest.fixture(scope="module")
 def wild(small: Any) -> dict[tuple[Hashable, int], list[int]]:
     return expected(small, WILD)
+
+
+class _SaysWhere(TorchFunctionMode):
+    """Refuses a tensor that our engine makes without saying on which device."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (torch.tensor, torch.zeros, torch.empty, torch.ones, torch.full, torch.arange):
+            caller = inspect.stack()[1].filename
+            assert "engines/local" not in caller or "device" in (kwargs or {}), (caller, function)
+        return function(*args, **(kwargs or {}))
+
+
+def test_every_tensor_is_made_where_the_model_is(small: Any, wild: dict[Any, list[int]]) -> None:
+    """No GPU here, so this looks at what is asked for."""
+    fast = copy.deepcopy(small).float()
+    with _SaysWhere():
+        made = Decoder(fast, STOPS, WILD, PrefixStore(ROOMY), 1, small)
+        assert decoded(made, [REQUESTS]) == wild
 
 
 # --- the same tokens, whoever is near -------------------------------------------------------------------------

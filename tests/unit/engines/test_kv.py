@@ -25,7 +25,7 @@ def whole(length: int, *, seed: int = 1) -> Prompt:
 def prefilled(
     model: Any, prompts: Sequence[Prompt], store: PrefixStore, start: int = 0
 ) -> tuple[torch.Tensor, KvBuffer]:
-    buffer = KvBuffer(model.config, model.dtype)
+    buffer = KvBuffer(model.config, model.dtype, model.device)
     buffer.reserve(start + len(prompts), max(len(prompt.ids) for prompt in prompts))
     with torch.inference_mode():
         return prefill(model.base_model, buffer, store, start, prompts), buffer

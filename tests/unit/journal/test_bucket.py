@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +47,32 @@ def test_a_claim_holds_while_its_worker_lives(place: str, monkeypatch: pytest.Mo
     assert one.claim("a") and not two.claim("a") and one.claim("a")
     monkeypatch.setattr(bucket, "DEAD_AFTER_SECONDS", -60)
     assert two.claim("a")
+
+
+def test_what_another_has_made_since_the_last_look_is_not_claimed(place: str) -> None:
+    one, two = BucketJournal(place, KEY), BucketJournal(place, KEY)
+    one.append("a", 1)
+    assert not two.claim("a") and "a" in two and two.claim("b")
+    assert BucketJournal(place, KEY).claim("b") is False, "a look that finds nothing gives its claim up to nobody"
+
+
+def test_a_slow_listing_is_seldom_repeated(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(bucket, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    journal = BucketJournal(place, KEY)
+    num_listings, find = 0, journal._files.find
+
+    def slow_find(path: str) -> Any:
+        nonlocal num_listings
+        num_listings += 1
+        now[0] += 60
+        return find(path)
+
+    monkeypatch.setattr(journal._files, "find", slow_find)
+    for _ in range(60):
+        now[0] += 60
+        journal.refresh()
+    assert 0 < 60 * num_listings <= 0.1 * now[0] + 60
 
 
 def test_a_journal_that_another_worker_needs_stays(place: str) -> None:

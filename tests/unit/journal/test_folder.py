@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rstar_core.errors import UserError
 from rstar_core.journal.folder import FolderJournal
-from rstar_core.journal.frames import Place
+from rstar_core.journal.frames import Place, frame
 from tests.unit.journals import journal_at
 
 ROOT = Path(__file__).parents[3]
@@ -250,7 +250,7 @@ def test_two_records_of_one_key_are_one(path: Path) -> None:
     one.refresh()
     for journal in (one, two, journal_at(path)):
         assert list(journal.read("ab")) == [1, 2]
-    assert sum(file.stat().st_size for file in path.glob("*.segment")) == 2 * (8 + len('["a",1]'))
+    assert sum(file.stat().st_size for file in path.glob("*.segment")) == 2 * len(frame("a", 1))
 
 
 def test_what_a_living_worker_is_writing_is_no_torn_tail(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,5 +303,5 @@ print(mine)
 
 def test_memory_holds_places_and_no_records(path: Path) -> None:
     fill(path, "a")
-    assert journal_at(path)._places["a"][1] == Place(0, 8 + len('["a",{"of":"a"}]'))
+    assert journal_at(path)._places["a"][1] == Place(0, len(frame("a", {"of": "a"})))
     assert isinstance(journal_at(path), FolderJournal)

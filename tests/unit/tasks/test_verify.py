@@ -12,7 +12,7 @@ import pytest
 from rstar_core.answers.equivalence import Grader, Rule, Ruling, Verdict
 from rstar_core.config import SandboxLimits, Verify
 from rstar_core.curation.claims import claims_of, select_claims
-from rstar_core.curation.second_look import _SecondLook
+from rstar_core.curation.second_look import SecondLook
 from rstar_core.errors import UserError
 from rstar_core.io import LEDGER, digest, read_table, read_trajectories, write_problems
 from rstar_core.machine.variables import JOURNAL
@@ -327,7 +327,7 @@ def test_killed_after_any_shard_it_goes_on_with_the_others_and_ends_with_the_sam
     run(tmp_path, [problem(name) for name in names], [tree(name, CLAIMS[name]) for name in names])
     monkeypatch.setattr("rstar_core.curation.second_look.NUM_PER_SHARD", 2)
     asked: list[str] = []
-    real = _SecondLook.at_problem
+    real = SecondLook.at_problem
 
     async def until_killed(self: Any, problem: Problem, claims: Any) -> Any:
         asked.append(problem.id)
@@ -335,7 +335,7 @@ def test_killed_after_any_shard_it_goes_on_with_the_others_and_ends_with_the_sam
             raise KeyboardInterrupt
         return await real(self, problem, claims)
 
-    monkeypatch.setattr(_SecondLook, "at_problem", until_killed)
+    monkeypatch.setattr(SecondLook, "at_problem", until_killed)
     with pytest.raises(KeyboardInterrupt):
         verified(tmp_path, "again")
     assert not (tmp_path / "again").exists()
