@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BEGAN = re.compile(r"^stage (\d+) of (\d+)$")
 ENDED = re.compile(r"^Finished in state ")  # Prefect's line
+ENDED_WELL = "Finished in state Completed()"
+ISOLATION = re.compile(r"^sandbox: ")
 UPDATES_PER_SECOND = 2  # a training's threads mind whatever else runs
 
 
@@ -58,13 +60,17 @@ def _columns(console: Console) -> Progress:
 
 
 class _InPlace(logging.Filter):
-    """Keeps lines of progress from a terminal's log, and moves the bars by them."""
+    """Keeps lines of progress from a terminal's log, and moves the bars by them.
+
+    A stage's end is said by its results, and the isolation once for all stages that have the same.
+    """
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
         self._all: TaskID | None = None
+        self._isolation: str | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         stage, line = getattr(record, "task_run_name", None), record.getMessage()
@@ -74,6 +80,10 @@ class _InPlace(logging.Filter):
             self._begin(stage, int(began[1]), int(began[2]))
         elif ENDED.match(line):
             self._end(stage)
+            return line != ENDED_WELL
+        elif ISOLATION.match(line):
+            is_known, self._isolation = line == self._isolation, line
+            return not is_known
         elif found := PROGRESS.search(line):
             self._move(stage, found)
             return False

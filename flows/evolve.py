@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from math import inf
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from flows.gate import stop_at_gate
@@ -146,16 +148,21 @@ def dry_run(round_id: str | None, params: Params) -> str:
 
 
 def report(round_id: str, rounds: Sequence[str]) -> str:
-    """The round's table, and beside it the seconds, which are no part of what DVC tracks."""
+    """The round's tables, and beside them the seconds, which are no part of what DVC tracks."""
     from flows.graph import closure
     from flows.times import times_table
-    from rstar_core.reports.rounds import num_solved
+    from rstar_core.reports.markdown import fitted
+    from rstar_core.reports.rounds import num_solved, tables
 
     last = closure(round_id, rounds)[-1]
+    rows = read_json(last.output("summary.json"))["rounds"]
     shown = [FIRST_ROUND, *rounds[: rounds.index(round_id) + 1]]
-    solved = {row["round_id"]: num_solved(row) for row in read_json(last.output("summary.json"))["rounds"]}
-    times = times_table({name: read_timings(name) for name in shown}, solved)
-    return f"{last.output('summary.md').read_text().rstrip()}\n\n{times}"
+    times = times_table(
+        {name: read_timings(name) for name in shown}, {row["round_id"]: num_solved(row) for row in rows}
+    )
+    width = get_terminal_size().columns if sys.stdout.isatty() else inf
+    told = "\n\n".join(fitted(table, width) for table in (*tables(rows), times) if table)
+    return f"{told}\n\nFor a browser: {last.output('pages') / 'round.html'}"
 
 
 if __name__ == "__main__":

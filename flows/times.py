@@ -11,17 +11,16 @@ from rstar_core.progress import duration
 from tasks.runner.timings import read_timings
 
 
-def times_table(timings: Mapping[str, Mapping[str, Any]], solved: Mapping[str, float | None]) -> str:
-    """Markdown; ``timings`` maps a round to its ``timings.json``, ``solved`` to how many training problems its search
-    has solved. Seconds are of the run that made the result.
+def times_table(timings: Mapping[str, Mapping[str, Any]], solved: Mapping[str, float | None]) -> list[list[str]]:
+    """A row for each stage; ``timings`` maps a round to its ``timings.json``, ``solved`` to how many training problems
+    its search has solved. Seconds are of the run that made the result.
     """
     stages = list(dict.fromkeys(stage for round_ in timings.values() for stage in round_))
     rows = [[stage, *(_seconds(timings[name].get(stage)) for name in timings)] for stage in stages]
     totals = [sum(entry["seconds"] for entry in round_.values()) for round_ in timings.values()]
     rows.append(["all", *(f"{total:.0f}" for total in totals)])
     rows.append(["search, a solved problem", *(_share(timings[name], solved.get(name)) for name in timings)])
-    header = ["seconds", *timings]
-    return "\n".join(_line(row) for row in [header, ["---"] + ["---:"] * len(timings), *rows])
+    return [["seconds", *timings], *rows]
 
 
 def _seconds(entry: Mapping[str, float] | None) -> str:
@@ -30,10 +29,6 @@ def _seconds(entry: Mapping[str, float] | None) -> str:
 
 def _share(its: Mapping[str, Any], num_solved: float | None) -> str:
     return f"{its['synthesize']['seconds'] / num_solved:.2f}" if num_solved and "synthesize" in its else ""
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def outlook(stages: Sequence[Stage], kept: Collection[str], at_once: int) -> str:

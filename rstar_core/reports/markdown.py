@@ -12,6 +12,12 @@ def aligned(table: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True))
 
 
+def fitted(table: Sequence[Sequence[object]], width: float) -> str:
+    """As ``aligned``, with rows for columns where that is what fits into ``width`` characters."""
+    text = aligned(table)
+    return text if max(map(len, text.splitlines())) <= width else aligned(list(zip(*table, strict=True)))
+
+
 def _column(place: int, values: Sequence[object]) -> list[str]:
     header, *cells = map(cell, values)
     width = max(3, len(header), *map(len, cells), 0)

@@ -34,13 +34,14 @@ def solution_view(found: Found, tree_index: int, leaf: int) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    tree = found.trees[tree_index]
-    lines = [Text(f"the solution of {found.method.name}, tree {tree_index + 1} of {len(found.trees)}", style="dim")]
+    tree, is_scored = found.trees[tree_index], found.method.name == SYSTEM
+    head = f"the solution of {found.method.name}, tree {tree_index + 1} of {len(found.trees)}"
+    lines = [Text(f"{head}; beside each step the PPM's score" if is_scored else head, style="dim")]
     for index in tree.path(leaf):
         node = tree.nodes[index]
         if node.step is None:
             continue
-        score = f"  {node.initial_value:+.2f}" if found.method.name == SYSTEM else ""
+        score = f"  {node.initial_value:+.2f}" if is_scored else ""
         body, *rest = printable(node.step.body).splitlines() or [""]
         lines.append(Text.assemble(("  " + body, "cyan"), (score, "dim")))
         lines += [Text(f"  {line}") for line in rest]

@@ -117,7 +117,9 @@ async def _solve_all(asked: Sequence[Asked], folder: Path, params: Params, is_js
     ppm = "policy and PPM" if has_ppm(folder / "ppm") else "policy, no PPM: the policy alone"
     console.print(f"{folder.name}: {ppm}", style="dim")
     async with open_solver(folder, params) as solver:
-        for one in asked:
+        for number, one in enumerate(asked):
+            if number and not is_json:
+                console.print()
             found = await _watched(one.question, solver, console)
             verdicts = await _verdicts(found, one.truth, solver.grader)
             if is_json:

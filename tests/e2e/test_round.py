@@ -52,6 +52,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("project")
     copy_project(target)
     copy_database(tmp_path_factory, target / "run/prefect/prefect.db")
+    run(target, "dvc", "remote", "add", "--quiet", "--default", "elsewhere", str(tmp_path_factory.mktemp("remote")))
     return target
 
 

@@ -30,17 +30,29 @@ def test_progress_moves_a_bar_and_leaves_the_log_to_what_has_happened() -> None:
         lines = [
             (None, "Beginning flow run"),
             ("synthesize@r1", "stage 3 of 9"),
+            ("synthesize@r1", "sandbox: namespaces"),
             ("bootstrap", "stage 4 of 9"),
+            ("bootstrap", "sandbox: namespaces"),
             ("synthesize@r1", "synthesize r1: 30/120 (25 %), 3.0 trees/s, ETA 30 s"),
             ("bootstrap", "SFT: 5/50 (10 %), 9.0 steps/s, ETA 5 s, loss 0.500"),
             ("synthesize@r1", "synthesize r1: coverage 90 %; 40 s"),
             ("synthesize@r1", "Finished in state Completed()"),
+            ("evaluate@r1", "sandbox: weak"),
+            ("evaluate@r1", "Finished in state Failed('error: no')"),
         ]
         logged = [line for stage, line in lines if bars.filter(said(stage, line))]
         shown = {task.description: task for task in progress.tasks}
-    assert logged == [line for _, line in lines if "%)" not in line]
+    assert logged == [
+        "Beginning flow run",
+        "stage 3 of 9",
+        "sandbox: namespaces",
+        "stage 4 of 9",
+        "synthesize r1: coverage 90 %; 40 s",
+        "sandbox: weak",
+        "Finished in state Failed('error: no')",
+    ]
     assert set(shown) == {"stages", "bootstrap"}, "the other has ended"
-    assert (shown["stages"].completed, shown["stages"].total) == (3, 9)
+    assert (shown["stages"].completed, shown["stages"].total) == (4, 9)
     assert (shown["bootstrap"].completed, shown["bootstrap"].total) == (5, 50)
     assert shown["bootstrap"].fields["note"] == "SFT: 9.0 steps/s, ETA 5 s, loss 0.500"
 
