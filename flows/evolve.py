@@ -151,18 +151,15 @@ def report(round_id: str, rounds: Sequence[str]) -> str:
     """The round's tables, and beside them the seconds, which are no part of what DVC tracks."""
     from flows.graph import closure
     from flows.times import times_table
-    from rstar_core.reports.markdown import fitted
-    from rstar_core.reports.rounds import num_solved, tables
+    from rstar_core.reports.markdown import aligned, fitted
+    from rstar_core.reports.rounds import num_solved
 
     last = closure(round_id, rounds)[-1]
-    rows = read_json(last.output("summary.json"))["rounds"]
     shown = [FIRST_ROUND, *rounds[: rounds.index(round_id) + 1]]
-    times = times_table(
-        {name: read_timings(name) for name in shown}, {row["round_id"]: num_solved(row) for row in rows}
-    )
+    solved = {row["round_id"]: num_solved(row) for row in read_json(last.output("summary.json"))["rounds"]}
+    times = aligned(times_table({name: read_timings(name) for name in shown}, solved))
     width = get_terminal_size().columns if sys.stdout.isatty() else inf
-    told = "\n\n".join(fitted(table, width) for table in (*tables(rows), times) if table)
-    return f"{told}\n\nFor a browser: {last.output('pages') / 'round.html'}"
+    return fitted(f"{last.output('summary.md').read_text().rstrip()}\n\n{times}", width)
 
 
 if __name__ == "__main__":

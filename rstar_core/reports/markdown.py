@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+_BETWEEN_CELLS = re.compile(r"(?<!\\)\|")
+
 
 def aligned(table: Iterable[Sequence[object]]) -> str:
     """A table whose columns line up in a terminal: header first, numbers to the right, the first column to the left."""
@@ -12,10 +14,22 @@ def aligned(table: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True))
 
 
-def fitted(table: Sequence[Sequence[object]], width: float) -> str:
-    """As ``aligned``, with rows for columns where that is what fits into ``width`` characters."""
-    text = aligned(table)
-    return text if max(map(len, text.splitlines())) <= width else aligned(list(zip(*table, strict=True)))
+def fitted(text: str, width: float) -> str:
+    """``text`` in which tables wider than ``width`` characters have rows for columns."""
+    return "\n\n".join(_fitted(block, width) for block in text.strip().split("\n\n"))
+
+
+def _fitted(block: str, width: float) -> str:
+    lines = block.splitlines()
+    if not block.startswith("|") or max(map(len, lines)) <= width:
+        return block
+    rows = [[_plain(one) for one in _BETWEEN_CELLS.split(line)[1:-1]] for line in lines]
+    return aligned(zip(*(rows[:1] + rows[2:]), strict=True))  # without the line below the header
+
+
+def _plain(text: str) -> str:
+    """What ``cell`` has made this text of."""
+    return text.strip().replace("\\|", "|").replace("&lt;", "<")
 
 
 def _column(place: int, values: Sequence[object]) -> list[str]:
