@@ -8,7 +8,7 @@ from typing import Any
 from rstar_core.io import read_json, write_json
 from rstar_core.reports.figure import draw_figure
 from rstar_core.reports.pages import Files, write_round_pages
-from rstar_core.reports.rounds import compact, first_row, headline_of, searched_row, write_plot, write_table
+from rstar_core.reports.rounds import few_columns, first_row, headline_of, searched_row, write_plot, write_table
 from rstar_core.store.publishing import publish_folder
 
 NUM_TREES = 3  # of each list of a round's page
@@ -54,5 +54,5 @@ def summarize(
     given = (problems, benchmark, oracle, trees, trajectories, pairs, predictions, findings)
     if pages:
         with publish_folder(pages) as folder:
-            write_round_pages(round_id, compact(rows), Files(*filter(None, given)), folder, NUM_TREES)
+            write_round_pages(round_id, few_columns(rows), Files(*filter(None, given)), folder, NUM_TREES)
     return {"rounds": rows}

@@ -36,11 +36,13 @@ class Files:
     findings: Path
 
 
-def write_round_pages(round_id: str, table: str, files: Files, folder: Path, num_trees: int = NUM_SHOWN) -> Path:
+def write_round_pages(
+    round_id: str, table: Sequence[Sequence[str]], files: Files, folder: Path, num_trees: int = NUM_SHOWN
+) -> Path:
     """The round's page in ``folder``; beside it, those of the first trees of at most ``num_trees`` problems that each
     of its lists names, a solved one among them.
 
-    ``table`` is text with columns of equal width.
+    ``table`` is the rounds so far, header first; empty where there are none.
     """
     problems = {one.id: one for one in read_problems(files.problems)}
     asked = {one.id: one for one in read_problems(files.benchmark)}

@@ -28,7 +28,6 @@ table {{ border-collapse: collapse; width: 100%; }}
 th {{ text-align: left; font-weight: 600; color: var(--soft); }}
 th, td {{ padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; white-space: pre-line; }}
 td:first-child {{ font-family: ui-monospace, monospace; white-space: nowrap; }}
-pre {{ font: 13px/1.45 ui-monospace, monospace; overflow: auto; }}
 </style>
 </head>
 <body>
@@ -46,10 +45,17 @@ class Section:
 
 
 def round_page(
-    title: str, table: str, sections: Sequence[Section], problems: Mapping[str, Problem], links: Mapping[str, str]
+    title: str,
+    table: Sequence[Sequence[str]],
+    sections: Sequence[Section],
+    problems: Mapping[str, Problem],
+    links: Mapping[str, str],
 ) -> str:
-    """The page. ``table`` is text with columns of equal width; ``links`` are problems' tree pages."""
-    parts = [_HEAD.format(title=_text(title)), f"<h1>{_text(title)}</h1>", f"<pre>{html.escape(table)}</pre>"]
+    """The page. ``table`` has a header, and may be empty; ``links`` are problems' tree pages."""
+    parts = [_HEAD.format(title=_text(title)), f"<h1>{_text(title)}</h1>"]
+    if table:
+        header, *rows = table
+        parts.append(_table(header, [list(map(_text, row)) for row in rows]))
     for section in sections:
         shown = section.rows[:NUM_SHOWN]
         parts += [

@@ -141,7 +141,7 @@ def tables(rows: Sequence[Row]) -> list[list[list[str]]]:
 
 
 def headline_of(row: Row) -> dict[str, float | int | None]:
-    """The numbers of ``compact`` as they are, flat; null where nothing was measured."""
+    """The numbers of ``few_columns`` as they are, flat; null where nothing was measured."""
     shares = {"coverage": "coverage", "greedy": "policy_pass@1", "system@N": "system@N", "pass@N": "pass@N"}
     return {
         **{name: row[key]["all"] if row[key] else None for name, key in shares.items()},
@@ -152,7 +152,12 @@ def headline_of(row: Row) -> dict[str, float | int | None]:
 
 
 def compact(rows: Sequence[Row]) -> str:
-    """The few columns that tell whether rounds get better, narrow enough for a terminal."""
+    """``few_columns``, narrow enough for a terminal."""
+    return aligned(few_columns(rows))
+
+
+def few_columns(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and rows of the few columns that tell whether rounds get better."""
     system = names_of(rows)["system@N"]
     header = ["round", "coverage", "greedy", system, "pass@N", "PPM", "pairs", "tokens"]
     keys = ("coverage", "policy_pass@1", "system@N", "pass@N")
@@ -166,7 +171,7 @@ def compact(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    return aligned([header, *lines])
+    return [header, *lines]
 
 
 def preferences(rows: Sequence[Row]) -> list[list[str]]:

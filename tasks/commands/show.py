@@ -9,7 +9,7 @@ from rstar_core.errors import UserError
 from rstar_core.io import read_json, read_problems
 from rstar_core.mcts.synthesis import is_solved
 from rstar_core.reports.pages import Files, write_round_pages, write_tree_pages
-from rstar_core.reports.rounds import compact
+from rstar_core.reports.rounds import few_columns
 from rstar_core.reports.thinking import printable
 from rstar_core.reports.tree_page import facts, outline
 from rstar_core.shards import stream_trees
@@ -61,7 +61,7 @@ def files_of(round_id: str) -> Files:
 
 def _round_page(round_id: str) -> Path:
     summary = ARTIFACTS / round_id / "summary.json"
-    table = compact(read_json(summary)["rounds"]) if summary.exists() else ""
+    table = few_columns(read_json(summary)["rounds"]) if summary.exists() else []
     return write_round_pages(round_id, table, files_of(round_id), PAGES / round_id)
 
 
