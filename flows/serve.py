@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import uvicorn
@@ -22,12 +23,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from flows.guarded import Guard
 from rstar_core.config import Params, load_params
+from rstar_core.engines.encoding import encoder
 from rstar_core.errors import UserError
 from rstar_core.evaluation.methods import GREEDY
 from rstar_core.evaluation.solving import Found, Growing, Solver, answers, open_solver
 from rstar_core.machine import variables
 from rstar_core.machine.ports import HOST, is_free
-from rstar_core.policy.folder import prompt_counter
+from rstar_core.policy.model import load_tokenizer
 from rstar_core.types import Question
 from tasks.commands.parsers import positive
 from tasks.commands.solve import MAX_CHARS, asked_for, round_called, steps_of
@@ -149,6 +151,14 @@ def create_app(round_id: str, params: Params, seconds: float) -> FastAPI:
             waiting[0] -= 1
 
     return app
+
+
+def prompt_counter(folder: Path) -> Callable[[Question], int | None]:
+    """Question -> the tokens of its prompt; None where the policy lies elsewhere, with its tokenizer."""
+    if not (folder / "tokenizer.json").is_file():
+        return lambda question: None
+    encode = encoder(load_tokenizer(folder))
+    return lambda question: len(encode(question, ()).ids)
 
 
 def names(round_id: str, solver: Solver) -> dict[str, int]:

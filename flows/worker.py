@@ -24,11 +24,11 @@ def main() -> int:
     try:
         variables.check()
         await_server(os.environ.get("PREFECT_API_URL", ""))
-        deploy({variables.ROOT.name: str(Path.cwd())})
+        os.environ[variables.ROOT.name] = str(Path.cwd())
+        deploy({})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    os.environ[variables.ROOT.name] = str(Path.cwd())
     return os.execv(sys.executable, [sys.executable, "-m", *COMMAND])
 
 

@@ -93,15 +93,17 @@ class BucketJournal:
 
     def refresh(self) -> None:
         """As often as it is worth: where a listing is slow, the next one is a long way off."""
-        with self._listing:
-            started = time.monotonic()
-            if started < self._next_listing:
-                return
+        started = time.monotonic()
+        if started < self._next_listing or not self._listing.acquire(blocking=False):  # nobody waits for another's
+            return
+        try:
             self._files.invalidate_cache()
             with suppress(FileNotFoundError):
                 self._records |= {path.rpartition("/")[2] for path in self._files.find(f"{self._root}/records")}
             ended = time.monotonic()
             self._next_listing = ended + max(_REFRESH_SECONDS, (ended - started) / _LISTING_SHARE)
+        finally:
+            self._listing.release()
 
     def discard(self) -> None:
         others = [name for name in self._writers() if name != self._own and self._is_alive(name)]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rstar_core.config import PretrainedModel
-from rstar_core.cot.prompt import zero_shot
 from rstar_core.errors import UserError
 from rstar_core.policy.card import ModelSource, Prompt, read_policy_card, write_policy_card
 from rstar_core.policy.model import load_model, load_tokenizer, save_model
 from rstar_core.policy.pretrained import load_pretrained, teach_markers
-from rstar_core.policy.rendering import encode_prompt
 from rstar_core.store.publishing import publish_folder
-from rstar_core.types import Question
 
 
 def load_base(folder: Path) -> tuple[Any, Any, ModelSource]:
@@ -48,14 +44,6 @@ def load_named(spec: PretrainedModel) -> tuple[Any, Any, ModelSource]:
 def source_of(spec: PretrainedModel) -> ModelSource:
     """What pins a model that is not trained now: its revision, or the sha256 of its weights where it has none."""
     return ModelSource(spec.name, spec.revision) if spec.revision else load_named(spec)[2]
-
-
-def prompt_counter(folder: Path) -> Callable[[Question], int | None]:
-    """Question -> the tokens of its prompt; None where the policy lies elsewhere, with its tokenizer."""
-    if not (folder / "tokenizer.json").is_file():
-        return lambda question: None
-    tokenizer = load_tokenizer(folder)
-    return lambda question: len(encode_prompt(tokenizer, zero_shot(question, ())))
 
 
 def weights_digest(model: Any) -> str:

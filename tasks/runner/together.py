@@ -54,7 +54,7 @@ def do_together(shared: Shared, journal: Journal) -> str:
         UserError: what a worker cannot mend.
     """
     if RAY_ADDRESS.get():
-        from tasks.runner.cluster import by_nodes
+        from tasks.runner.crew import by_nodes
 
         return by_nodes(shared, journal)
     with helped(partial(_help, shared), num_processes(shared.engine) - 1):

@@ -53,7 +53,7 @@ HOMES = {
     "peft": ("rstar_core.training",),
     "mlflow": ("tasks.runner.tracking", "flows.guarded"),  # the second puts a guard before its server
     "prefect": ("flows",),
-    "ray": ("tasks.runner.cluster",),
+    "ray": ("tasks.runner.cluster", "tasks.runner.crew"),
 }
 # A package's own file is empty: what counts is each of its modules.
 LIGHT = (

@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +24,12 @@ import yaml
 
 from rstar_core.machine.ports import free_port
 from tests.e2e.test_round import ENVIRONMENT, ROOT, copy_project, run
+from tests.flows.test_browser import running
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 SERVICES = yaml.safe_load((ROOT / "infra/services/compose.yaml").read_text())["services"]
 PASSWORD = "of-a-test"
 PORTS = {"postgres": 5432, "s3": 9000, "prefect": 4200, "mlflow": 5000}
-
-
-@contextmanager
-def at_work(command: Sequence[str], log: Path, **more: Any) -> Iterator[None]:
-    with log.open("wb") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=sink, start_new_session=True, **more)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-                os.killpg(process.pid, number)
-                process.wait(20)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
@@ -85,7 +72,11 @@ class Services:
         words = shlex.split(self.here(given)) if isinstance(given, str) else [self.here(word) for word in given]
         command = [*SERVICES[name].get("entrypoint", ()), *words]
         environment = {**ENVIRONMENT, **self.environment(name)}
-        self._running.enter_context(at_work(command, self.log(name), cwd=cwd, env=environment))
+        self._run(command, name, cwd=cwd, env=environment)
+
+    def _run(self, command: list[str], name: str, **more: Any) -> None:
+        sink = self._running.enter_context(self.log(name).open("wb"))
+        self._running.enter_context(running(command, stdout=sink, stderr=sink, **more))
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -106,7 +97,7 @@ class Services:
         subprocess.run(list(map(str, new)), check=True, capture_output=True, cwd=self.folder, **owner)
         settings = ("listen_addresses=127.0.0.1", f"port={self.ports['postgres']}", "unix_socket_directories=")
         command = [str(binaries / "postgres"), "-D", str(data), *(word for one in settings for word in ("-c", one))]
-        self._running.enter_context(at_work(command, self.log("postgres"), cwd=self.folder, **owner))
+        self._run(command, "postgres", cwd=self.folder, **owner)
         until(lambda: self.psql("postgres", "select 1") == "1", "Postgres answers")
         self.psql("postgres", f"create database {named['POSTGRES_DB']}")
         self.psql("postgres", (ROOT / "infra/services/databases.sql").read_text())

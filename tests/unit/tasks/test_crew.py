@@ -11,7 +11,7 @@ import pytest
 from rstar_core.errors import UserError
 from rstar_core.journal.key import JournalKey, journal_key
 from rstar_core.machine.variables import RAY_ADDRESS
-from tasks.runner.cluster import DistantJournal, Scribe, pack, unpack
+from tasks.runner.crew import DistantJournal, Scribe, pack, unpack
 from tasks.runner.together import do_together
 
 
