@@ -1,4 +1,4 @@
-"""How much of the machine the embedded default uses: each kind of work beside a plain loop and the physical limit.
+"""How much of the machine trainings, engine ``local`` and sandbox use: each beside a plain loop and the physical limit.
 
 ``python -m benchmarks.embedded --round r0`` in a folder where that round has run. Training: tokens/s of our trainer, of
 a plain loop over the same batches, and of matrix products alone (as wide as the model's, 6 operations for each weight
@@ -14,12 +14,10 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from rstar_core.config import Params, load_params
-from rstar_core.engines.capacity import max_batch_tokens, max_store_bytes
 from rstar_core.io import read_problems, read_sft_examples
 from rstar_core.policy.model import load_model, load_tokenizer
 from rstar_core.policy.rendering import encode_example
@@ -40,11 +38,11 @@ def timed(work: Callable[[], float]) -> float:
 # --- the limit ------------------------------------------------------------------------------------------------
 
 
-def flops(width: int) -> float:
+def flops(width: int, dtype: Any) -> float:
     """Operations a second of products of matrices as wide as the model's, with torch's threads."""
     import torch
 
-    first, second = torch.randn(512, width), torch.randn(width, 4 * width)
+    first, second = torch.randn(512, width, dtype=dtype), torch.randn(width, 4 * width, dtype=dtype)
 
     def work() -> float:
         for _ in range(400):
@@ -69,7 +67,7 @@ def training(params: Params, folder: Path) -> Figures:
     some = examples[: NUM_STEPS * its.batch_size]
     num_tokens = sum(len(one["input_ids"]) for one in some)
     model = load_model(folder / "policy", "float32")
-    limit = flops(model.config.hidden_size) / (6 * model.num_parameters())
+    limit = flops(model.config.hidden_size, model.dtype) / (6 * model.num_parameters())
     plain = timed(lambda: plain_training(model, some, its.batch_size, its.learning_rate) or num_tokens)
     with tempfile.TemporaryDirectory() as scratch:
         once = its.model_copy(update={"epochs": 1})
@@ -101,28 +99,27 @@ def plain_training(model: Any, examples: Sequence[dict[str, list[int]]], batch_s
 
 def decoding(params: Params, folder: Path, questions: Sequence[Question]) -> Figures:
     """One step of each question, greedy."""
-    from rstar_core.engines.base import Sampling
-    from rstar_core.engines.local.kv import PrefixStore
-    from rstar_core.engines.local.policy import LocalPolicy
+    from rstar_core.engines.local.models import load_local
 
-    tokenizer, model = load_tokenizer(folder / "policy"), load_model(folder / "policy", "float32").eval()
-    sampling = Sampling(0.0, 1.0, params.search.max_step_tokens)
-    limit = flops(model.config.hidden_size) / (2 * model.num_parameters())
-    with ThreadPoolExecutor(1) as worker:
-        engine = LocalPolicy(
-            model, tokenizer, sampling, PrefixStore(max_store_bytes()), max_batch_tokens(model), worker,
-            load_model(folder / "policy", "float64").eval(),
-        )  # fmt: skip
+    tokenizer, models = load_tokenizer(folder / "policy"), load_local(folder / "policy", params.engine)
+    model, max_tokens = models.model, params.search.max_step_tokens
+    engine = models.policy(0.0, 1.0, max_tokens)
+    limit = flops(model.config.hidden_size, model.dtype) / (2 * model.num_parameters())
 
-        async def work() -> float:
+    async def work() -> float:
+        async with models:
             found = await asyncio.gather(*(engine.propose(one, (), num_candidates=1, seed=0) for one in questions))
-            return float(sum(one.num_tokens for (one,) in found))
+        return float(sum(one.num_tokens for (one,) in found))
 
-        ours = timed(lambda: asyncio.run(work()))
-    return {"ours": ours, "plain loop": timed(lambda: plain_decoding(model, tokenizer, questions)), "limit": limit}
+    ours = timed(lambda: asyncio.run(work()))
+    return {
+        "ours": ours,
+        "plain loop": timed(lambda: plain_decoding(model, tokenizer, questions, max_tokens)),
+        "limit": limit,
+    }
 
 
-def plain_decoding(model: Any, tokenizer: Any, questions: Sequence[Question]) -> float:
+def plain_decoding(model: Any, tokenizer: Any, questions: Sequence[Question], max_tokens: int) -> float:
     """Transformers' ``generate``, the same number of tokens for all: those after a row's stop are not counted."""
     import torch
 
@@ -136,8 +133,8 @@ def plain_decoding(model: Any, tokenizer: Any, questions: Sequence[Question]) ->
     stops = stop_ids(tokenizer)
     with torch.inference_mode():
         made = model.generate(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], do_sample=False, max_new_tokens=48,
-            eos_token_id=list(stops), pad_token_id=tokenizer.pad_token_id,
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], do_sample=False,
+            max_new_tokens=max_tokens, eos_token_id=list(stops), pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
     return float((made[:, batch["input_ids"].shape[1] :] != tokenizer.pad_token_id).sum())
 
