@@ -114,7 +114,7 @@ def test_a_senseless_size_of_the_store_is_refused(folder: Path, monkeypatch: pyt
         load_policy(folder, ENGINE)
 
 
-@pytest.mark.parametrize(("text", "mebibytes"), [("3", 3), ("", 256)])
+@pytest.mark.parametrize(("text", "mebibytes"), [("3", 3), ("", 128)])
 def test_the_store_is_as_large_as_the_machine_allows(
     folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, mebibytes: int
 ) -> None:
