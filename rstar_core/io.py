@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rstar_core.errors import UserError
-from rstar_core.store.places import write_file
 from rstar_core.store.publishing import publish
 from rstar_core.types import (
     LARGE,
@@ -129,10 +128,12 @@ def read_json(path: Path | str) -> Any:
 
 def write_table(path: Path | str, rows: Iterable[Any], schema: pa.Schema) -> int:
     """Publish dataclass rows (or dicts) as one Parquet file; returns how many."""
-    dicts = [row if isinstance(row, dict) else asdict(row) for row in rows]
-    data = table_bytes(dicts, schema)
-    write_file(path, data)
-    return len(dicts)
+    number = 0
+    with table_writer(path, schema) as add:
+        for row in rows:
+            add(row)
+            number += 1
+    return number
 
 
 _ROWS_AT_ONCE = 1 << 14  # in memory, and in a row group
@@ -142,7 +143,7 @@ _ROWS_AT_ONCE = 1 << 14  # in memory, and in a row group
 def table_writer(path: Path | str, schema: pa.Schema) -> Iterator[Callable[[Any], None]]:
     """A function that adds a row (a dataclass or a dict) to a Parquet file, which is published when the block ends.
 
-    Few rows become the very bytes of ``write_table``; of many, no more are in memory than a row group has.
+    No more rows are in memory than a row group has.
     """
     waiting: list[dict[str, Any]] = []
     with publish(path) as handle, pq.ParquetWriter(handle, schema, compression="zstd") as writer:

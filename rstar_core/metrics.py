@@ -48,6 +48,9 @@ def weighted_vote(votes: Iterable[tuple[Class | None, float]]) -> Class | None:
     return max(weights, key=lambda one: weights[one]) if weights else None
 
 
+_VALUES_AT_ONCE = 1 << 20  # in memory; the draws are the same
+
+
 def bootstrap_interval(values: Sequence[float], num_resamples: int = 1000, level: float = 0.95) -> list[float]:
     """The percentile bootstrap interval of the mean of ``values`` (Efron 1979); always by the same draws.
 
@@ -58,8 +61,11 @@ def bootstrap_interval(values: Sequence[float], num_resamples: int = 1000, level
         raise ValueError("no interval of nothing")
     import numpy as np
 
-    draws = np.random.default_rng(0).choice(np.asarray(values, dtype=float), (num_resamples, len(values)))
-    return [float(edge) for edge in np.quantile(draws.mean(axis=1), [(1 - level) / 2, (1 + level) / 2])]
+    generator, known = np.random.default_rng(0), np.asarray(values, dtype=float)
+    at_once = max(1, _VALUES_AT_ONCE // len(known))
+    numbers = [min(at_once, num_resamples - start) for start in range(0, num_resamples, at_once)]
+    means = np.concatenate([generator.choice(known, (number, len(known))).mean(axis=1) for number in numbers])
+    return [float(edge) for edge in np.quantile(means, [(1 - level) / 2, (1 + level) / 2])]
 
 
 def share_by_level(verdicts: Iterable[tuple[int, bool]]) -> dict[str, float]:

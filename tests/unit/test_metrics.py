@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstar_core.metrics import majority_vote, pass_at_k, share_by_level
+from rstar_core import metrics
+from rstar_core.metrics import bootstrap_interval, majority_vote, pass_at_k, share_by_level
 
 
 @given(st.integers(1, 8).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
@@ -75,3 +76,14 @@ def test_the_levels_shares_weighted_by_their_sizes_make_up_the_whole(verdicts: l
 def test_there_is_no_share_of_nothing() -> None:
     with pytest.raises(ValueError, match="no share of nothing"):
         share_by_level([])
+
+
+@pytest.mark.parametrize("at_once", [1, 70, 3000])
+def test_an_interval_is_the_same_however_many_values_are_in_memory(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    values = [0.0, 1.0, 1.0, -1.0, 1.0, 0.5, 1.0]
+    whole = bootstrap_interval(values)
+    monkeypatch.setattr(metrics, "_VALUES_AT_ONCE", at_once)
+    assert bootstrap_interval(values) == whole
+    assert whole[0] < sum(values) / len(values) < whole[1]
