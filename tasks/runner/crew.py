@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tasks.runner.processes import num_processes
 from tasks.runner.together import Shared
 
 _LOOK_SECONDS = 1.0  # between looks at nodes, workers and the journal
+_READ_AT_ONCE = 64  # records: each question takes a journey
 _MAX_STARTS = 3  # of workers on one node that end before their work does, then the node is left alone
 
 
@@ -160,8 +162,9 @@ class DistantJournal:
         self._is_there[key] = True
 
     def read(self, keys: Iterable[str]) -> Iterator[Any]:
-        for key in keys:
-            yield self._ask("read", key)
+        left = iter(keys)
+        while some := list(islice(left, _READ_AT_ONCE)):
+            yield from self._ask("read", some)
 
     def claim(self, key: str) -> bool:
         return bool(self._ask("claim", key))
@@ -195,8 +198,8 @@ class Scribe:
     def append(self, key: str, value: Any) -> None:
         self._journal.append(key, value)
 
-    def read(self, key: str) -> Any:
-        return next(iter(self._journal.read([key])))
+    def read(self, keys: list[str]) -> list[Any]:
+        return list(self._journal.read(keys))
 
     def claim(self, key: str) -> bool:
         return self._journal.claim(key)

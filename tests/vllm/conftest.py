@@ -63,7 +63,8 @@ def world(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> World:
         for source in params.ingest.sources
     ]
     files = {name: folder / f"{name}.parquet" for name in num_per_level}
-    ingest(**files, rejected=folder / "rejected", ingest=params.ingest.model_copy(update={"sources": tuple(sources)}))
+    beside = {name: folder / name for name in ("data", "oracle", "rejected", "report", "counts")}
+    ingest(**files, **beside, ingest=params.ingest.model_copy(update={"sources": tuple(sources)}))
     made = {name: folder / name for name in ("base", "policy", "ppm", "sft", "pairs", "curve")}
     demonstrations = files["demonstrations"]
     bootstrap(

@@ -142,7 +142,7 @@ def test_a_server_of_another_policy_is_refused(world: World, served: Machine, tm
 
 
 def test_a_taken_port_is_one_line(world: World, served: Machine) -> None:
-    port = int(served.policy_urls[0].rpartition(":")[2])
+    port = int(served.policy.urls[0].rpartition(":")[2])
     models = world.models(replace(served, policy=Role(), port=port))
     models.policy(0.0, 1.0, 48)
 

@@ -54,6 +54,16 @@ def test_what_is_known_is_not_asked_for_again(key: JournalKey, tmp_path: Path) -
     assert journal.asked == ["has", "has"], "one question, for all that are missing"
 
 
+def test_records_are_read_in_their_order_many_at_a_question(key: JournalKey, tmp_path: Path) -> None:
+    journal = Near(Scribe(str(tmp_path), key))
+    for number in range(150):
+        journal.append(str(number), number)
+    journal.asked.clear()
+    wanted = list(range(149, -1, -1))
+    assert list(journal.read(map(str, wanted))) == wanted
+    assert journal.asked == ["read"] * 3
+
+
 def test_inputs_lie_on_a_node_under_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "artifacts/r0/policy").mkdir(parents=True)
