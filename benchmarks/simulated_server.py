@@ -14,7 +14,7 @@ import asyncio
 import heapq
 import random
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -39,7 +39,8 @@ class Service:
     num_tokens: int = 0
     free_at: list[float] = field(default_factory=list)
     starts: deque[float] = field(default_factory=deque)  # of sequences that wait, in order
-    chains: Counter[str] = field(default_factory=Counter)  # seconds of each problem's requests, one after another
+    # Seconds of the requests of each problem, one after another.
+    chains: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def __post_init__(self) -> None:
         self.free_at = [0.0] * self.slots

@@ -97,7 +97,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         while "Ctrl-C ends all" not in log.read_text():
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
-        yield Servers(*(f"http://127.0.0.1:{port}" for port in ports.values()), folder)
+        prefect, mlflow = (f"http://127.0.0.1:{port}" for port in ports.values())
+        yield Servers(prefect, mlflow, folder)
 
 
 @contextmanager

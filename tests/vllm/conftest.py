@@ -56,13 +56,12 @@ def machine() -> Machine:
 
 @pytest.fixture(scope="session")
 def world(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder, params = tmp_path_factory.mktemp("world"), load_params(ROOT / "params.yaml")
-    num_per_level = {"demonstrations": 150, "train": 8, "benchmark": 20}
+    folder, params = tmp_path_factory.mktemp("world"), load_params(ROOT / "infra/profiles/tiny.yaml")
     sources = [
-        source.model_copy(update={"levels": (1, 2), "num_per_level": num_per_level[source.split]})
+        source.model_copy(update={"num_per_level": 20}) if source.split == "benchmark" else source
         for source in params.ingest.sources
     ]
-    files = {name: folder / f"{name}.parquet" for name in num_per_level}
+    files = {name: folder / f"{name}.parquet" for name in ("demonstrations", "train", "benchmark")}
     beside = {name: folder / name for name in ("data", "oracle", "rejected", "report", "counts")}
     ingest(**files, **beside, ingest=params.ingest.model_copy(update={"sources": tuple(sources)}))
     made = {name: folder / name for name in ("base", "policy", "ppm", "sft", "pairs", "curve")}

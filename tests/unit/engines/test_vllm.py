@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from rstar_core.config import Engine, Params, load_params
-from rstar_core.engines.base import SCORE_DIGITS, ZeroReward
+from rstar_core.engines.base import SCORE_DIGITS, Sampling, ZeroReward
 from rstar_core.engines.encoding import encoder
 from rstar_core.engines.load import load_policy
 from rstar_core.engines.served.machine import Machine, Model, Role, read_machine
 from rstar_core.engines.served.vllm import (
-    Sampling,
     TextPrompts,
     TokenPrompts,
     VllmModels,

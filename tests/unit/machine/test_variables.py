@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from rstar_core.machine.variables import Variable, check
 from tasks.__main__ import main
 
 BY_PARSER: dict[Any, Variable[Any]] = {variable.parse: variable for variable in variables.ALL}
-FREE = {str, variables.Path, variables.flag, variables.listed}  # any text makes sense there
+FREE = {str, Path, variables.flag, variables.listed}  # any text makes sense there
 BAD = ["many", "-1", "1.5x", "'", "2 3", "\u0663", "1e3z", "https:/x'"]
 
 

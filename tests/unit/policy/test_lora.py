@@ -43,7 +43,7 @@ def test_who_is_interrupted_goes_on_to_the_same_weights(
 ) -> None:
     whole, _ = train(tokenizer, tmp_path / "whole")
     monkeypatch.setenv("RSTAR_CHECKPOINT_S", "0")
-    real = checkpoints.seal
+    real = checkpoints.seal  # type: ignore[attr-defined]
 
     def seal(folder: Path) -> None:
         real(folder)

@@ -207,7 +207,7 @@ def test_accuracy_counts_pairs_not_nodes() -> None:
 
 def test_scores_are_those_of_each_text_alone(policy: Path) -> None:
     model, pad_id = new_ppm(policy, "float32").eval(), load_tokenizer(policy).pad_token_id
-    groups = [[(5, 6, 7), (5, 6, 8, 9)], [(7, 8)], [(5, 9, 6, 6, 6), (5, 9), (5, 9, 6, 7)]]
+    groups: Any = [[(5, 6, 7), (5, 6, 8, 9)], [(7, 8)], [(5, 9, 6, 6, 6), (5, 9), (5, 9, 6, 7)]]
     expected = [[score_batch(model, pad_id, [list(text)])[0] for text in texts] for texts in groups]
     found = scores_of(model, pad_id, groups)
     assert [len(its) for its in found] == [2, 1, 3]

@@ -14,7 +14,6 @@ import pytest
 
 from rstar_core.errors import UserError
 from rstar_core.machine.variables import SANDBOX_COMMAND
-from rstar_core.sandbox import load
 from rstar_core.sandbox.__main__ import main
 from rstar_core.sandbox.base import Outcome, Raised, Status
 from rstar_core.sandbox.container import ContainerSandbox
@@ -45,7 +44,7 @@ def test_the_command_is_the_sandbox_where_it_is_named(forced: None) -> None:
 
 def test_without_linux_and_without_a_command_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SANDBOX_COMMAND.name, raising=False)
-    monkeypatch.setattr(load.sys, "platform", "darwin")
+    monkeypatch.setattr("rstar_core.sandbox.load.sys.platform", "darwin")
     with pytest.raises(UserError, match=f"needs Linux.*{SANDBOX_COMMAND.name}"):
         open_sandbox(LIMITS)
 

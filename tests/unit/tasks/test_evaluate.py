@@ -263,7 +263,7 @@ class OneByOne:
 class Models:
     """What ``load_policy`` returns, with scripts for models."""
 
-    def __init__(self, alone: PolicyEngine, system: PolicyEngine, guide: RewardEngine) -> None:
+    def __init__(self, alone: OneByOne, system: OneByOne, guide: RewardEngine) -> None:
         self.alone, self.system, self.its_guide = alone, system, guide
 
     def policy(self, temperature: float, top_p: float, max_step_tokens: int) -> PolicyEngine:
