@@ -246,7 +246,7 @@ class OneByOne:
 
     def __init__(self, answers: Mapping[str, Sequence[str]]) -> None:
         self.left = {name: iter(its) for name, its in answers.items()}
-        self.asked: list[object] = []
+        self.asked: list[tuple[Question, tuple[Step, ...]]] = []
         self.num_candidates: set[int] = set()
 
     async def propose(
@@ -482,7 +482,7 @@ def test_an_undecided_answer_is_wrong_and_counted(stage: Any) -> None:
 def test_no_search_is_told_the_truth(stage: Any) -> None:
     """Neither policy nor PPM nor program: they see questions, steps and what programs printed."""
     truth = "271828"
-    scored: list[object] = []
+    scored: list[tuple[Any, ...]] = []
 
     def watching(question: Question, prefix: Sequence[Step], step: Step) -> float:
         scored.append((question, tuple(prefix), step))
