@@ -58,7 +58,7 @@ def machine() -> Machine:
 def world(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder, params = tmp_path_factory.mktemp("world"), load_params(ROOT / "infra/profiles/tiny.yaml")
     sources = [
-        source.model_copy(update={"num_per_level": 20}) if source.split == "benchmark" else source
+        source.model_copy(update={"num_per_level": 40}) if source.split == "benchmark" else source
         for source in params.ingest.sources
     ]
     files = {name: folder / f"{name}.parquet" for name in ("demonstrations", "train", "benchmark")}
