@@ -1,4 +1,4 @@
-"""Datasets in and out: Parquet with a fixed schema, validated on read, published atomically, local or ``s3://``.
+"""Datasets in and out: Parquet with a fixed schema, published whole, validated on read, which may be from ``s3://``.
 
 Rows are the frozen types of ``rstar_core.types``.
 """

@@ -60,12 +60,3 @@ def place_of(place: Path | str, *, is_exclusive: bool = False) -> Folder | Bucke
     if not is_address(place):
         return Folder(Path(place))
     return Bucket(*(exclusive_store(str(place)) if is_exclusive else open_store(str(place))))
-
-
-def write_file(path: Path | str, data: bytes) -> None:
-    """One whole file, or one object."""
-    if is_address(path):
-        place, _, name = str(path).rpartition("/")
-        place_of(place).write(name, data)
-    else:
-        place_of(Path(path).parent).write(Path(path).name, data)
