@@ -17,9 +17,9 @@ if __name__ == "__main__":
     sys.path.pop(0)
     confine.isolate = lambda: ["namespaces"]  # as snapshots ask for it
     confine.lock_down = lambda: True
-    confine.die_with_parent = lambda parent: None
-    nothing = {"die_with_parent": lambda parent: None, "limit_resources": lambda *limits: None}
-    vars(child).update(nothing, install_filter=lambda libc, program: None)
+    confine.die_with_parent = child.die_with_parent = lambda parent: None  # type: ignore[attr-defined]
+    child.limit_resources = lambda *limits: None  # type: ignore[attr-defined]
+    child.install_filter = lambda libc, program: None  # type: ignore[attr-defined]
     seccomp.listen_to_branches = lambda libc: os.pipe()[0]
     runpy.run_path(str(ROOT / "rstar_core/sandbox/zygote.py"), run_name="__main__")
     with suppress(ChildProcessError):  # no namespace ends and counts them
